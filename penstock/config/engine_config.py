@@ -1,0 +1,93 @@
+"""EngineConfig: everything the engine was told, decided. `config/resolve.py` makes one; nothing changes it afterwards.
+
+It crosses to the engine core's process, so it is plain data. Components take the values they use from it, not the
+whole: only `executor`, `worker/worker.py`, `engine/core_process.py` and the entrypoints ever hold one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from penstock.config.shape import ModelShape
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model and how it is read.
+
+    Attributes:
+        model: what the user named (path or hub id), for messages.
+        path: local folder with config.json and weights.
+        tokenizer_path: local folder with tokenizer.json; None with --skip-tokenizer-init.
+        served_names: names accepted in requests; the first is echoed.
+        dtype: "bfloat16", "float16" or "float32", resolved.
+        max_model_len: context in tokens, prompt and answer together.
+        generation_defaults: sampling values of generation_config.json that replace the API's defaults
+            (temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty, max_tokens).
+        eos_token_ids: ids that end an answer.
+    """
+
+    model: str
+    path: str
+    tokenizer_path: str | None
+    served_names: tuple[str, ...]
+    shape: ModelShape
+    dtype: str
+    max_model_len: int
+    seed: int = 0
+    load_format: str = "auto"
+    quantization: str | None = None
+    generation_defaults: dict[str, Any] = {}
+    eos_token_ids: tuple[int, ...] = ()
+    max_logprobs: int = 20
+    disable_sliding_window: bool = False
+    show_progress: bool = True
+
+
+class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The KV pool.
+
+    Attributes:
+        block_size: tokens per block.
+        dtype: type KV is stored in.
+        memory_bytes: exact size if the user gave one, else None: the worker derives it from free memory.
+        memory_utilization: share of device memory for weights, activations and KV (GPU).
+        num_blocks_override: forced number of blocks.
+        prefix_hash: blake2b (keyed, the default), sha256, sha256_cbor or xxhash.
+    """
+
+    block_size: int
+    dtype: str
+    enable_prefix_caching: bool = True
+    memory_bytes: int | None = None
+    memory_utilization: float = 0.9
+    num_blocks_override: int | None = None
+    prefix_hash: str = "blake2b"
+
+
+class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of a step."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    enable_chunked_prefill: bool = True
+    long_prefill_token_threshold: int = 0
+    policy: str = "fcfs"
+
+
+class DeviceConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it runs. `cpu_threads` 0 means: the physical cores this process may use."""
+
+    platform: str = "cpu"
+    cpu_threads: int = 0
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    model: ModelConfig
+    cache: CacheConfig
+    scheduler: SchedulerConfig
+    device: DeviceConfig
+    log_stats: bool = True

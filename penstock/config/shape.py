@@ -1,0 +1,68 @@
+"""ModelShape: what a model is, as plain numbers. `config/hf.py` is the only place that makes one from a checkpoint."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Rope(msgspec.Struct, frozen=True):
+    """Rotary position embedding.
+
+    Attributes:
+        kind: default, linear, dynamic, llama3 or yarn.
+        original_max_position: context the model was trained with, before scaling.
+        rotary_dim: how many of the head's dimensions rotate; 0 means all.
+        attention_factor, beta_fast, beta_slow, mscale, mscale_all_dim: yarn (https://arxiv.org/abs/2309.00071).
+        low_freq_factor, high_freq_factor: llama3.
+    """
+
+    theta: float = 10000.0
+    kind: str = "default"
+    factor: float = 1.0
+    original_max_position: int = 0
+    rotary_dim: int = 0
+    attention_factor: float | None = None
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    mscale: float | None = None
+    mscale_all_dim: float | None = None
+    truncate: bool = True
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+
+
+class ModelShape(msgspec.Struct, frozen=True):
+    """Sizes and switches of a decoder, independent of any checkpoint format.
+
+    Attributes:
+        architecture: the name in the registry of models, e.g. "Qwen3ForCausalLM".
+        layer_windows: per layer, how many tokens back (itself included) attention sees; None for all.
+        dtype: the checkpoint's own type, "bfloat16", "float16" or "float32".
+        max_position: longest context after rope scaling.
+        quantization: the checkpoint's quantization_config, if it has one.
+    """
+
+    architecture: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    norm_eps: float
+    max_position: int
+    rope: Rope
+    activation: str = "silu"
+    tie_embeddings: bool = False
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    layer_windows: tuple[int | None, ...] = ()
+    dtype: str = "bfloat16"
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+    quantization: dict | None = None
+
+    def kv_bytes_per_token(self, bytes_per_element: int) -> int:
+        """Bytes of keys and values that one token keeps in all layers."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * bytes_per_element

@@ -1,0 +1,93 @@
+"""What a caller gets back: plain values with vLLM's names. Built by `engine/output_processor.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Logprob(msgspec.Struct):
+    """Log probability of one token at one position.
+
+    Attributes:
+        logprob: natural logarithm of the probability before any sampling parameter is applied.
+        rank: 1 for the most likely token of the vocabulary, 2 for the next.
+        decoded_token: the token's text.
+    """
+
+    logprob: float
+    rank: int | None = None
+    decoded_token: str | None = None
+
+
+PositionLogprobs = dict[int, Logprob]  # token id -> Logprob; the sampled (or prompt) token is always in it, and first
+
+
+class CompletionOutput(msgspec.Struct):
+    """One of a request's answers.
+
+    Attributes:
+        index: 0..n-1.
+        text, token_ids: the answer, or what is new in it, as the request's output kind says.
+        cumulative_logprob: sum over the sampled tokens, when logprobs were asked for.
+        logprobs: one dict per token of `token_ids`.
+        finish_reason: "stop", "length", "abort", "error", or None while it runs.
+        stop_reason: the stop string or stop token id that ended it; None for end of sequence or length.
+    """
+
+    index: int
+    text: str
+    token_ids: list[int]
+    cumulative_logprob: float | None = None
+    logprobs: list[PositionLogprobs] | None = None
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+
+    def finished(self) -> bool:
+        return self.finish_reason is not None
+
+
+class RequestMetrics(msgspec.Struct):
+    """When things happened to a request; seconds of the monotonic clock, None if they have not."""
+
+    arrival_time: float
+    scheduled_time: float | None = None
+    first_token_time: float | None = None
+    last_token_time: float | None = None
+    finished_time: float | None = None
+
+
+class RequestOutput(msgspec.Struct):
+    """A request and its answers so far (or what is new in them).
+
+    Attributes:
+        prompt: text of the prompt, None if it came as token ids.
+        prompt_logprobs: one entry per prompt token, the first None.
+        num_cached_tokens: prompt tokens that the prefix cache supplied.
+    """
+
+    request_id: str
+    prompt: str | None
+    prompt_token_ids: list[int]
+    outputs: list[CompletionOutput]
+    finished: bool
+    prompt_logprobs: list[PositionLogprobs | None] | None = None
+    num_cached_tokens: int | None = None
+    metrics: RequestMetrics | None = None
+
+
+class PoolingOutput(msgspec.Struct):
+    """Pooled hidden states of one request: a vector, or one vector per token."""
+
+    data: list[Any]
+
+
+class PoolingRequestOutput(msgspec.Struct):
+    """A pooling request and its result."""
+
+    request_id: str
+    prompt_token_ids: list[int]
+    outputs: PoolingOutput
+    finished: bool = True
+    num_cached_tokens: int | None = None

@@ -1,0 +1,198 @@
+"""What a request may ask of the sampler. Validated on construction; every message names the parameter.
+
+Knows no tokenizer and no model: limits that need them (vocabulary, context, text of bad words) are checked by
+`engine/input_processor.py`. These structs cross the process boundary, so they hold only plain data.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Any
+
+import msgspec
+
+from penstock.errors import ClientError
+
+MAX_SEQUENCES = 16384
+MAX_STOP_STRINGS = 64
+GREEDY_BELOW = 1e-5  # temperatures below this are greedy
+LOWEST_TEMPERATURE = 0.01  # and those between are raised to this, which keeps the softmax in range
+
+
+class RequestOutputKind(enum.IntEnum):
+    """How much each output of a request repeats."""
+
+    CUMULATIVE = 0  # everything so far, every time
+    DELTA = 1  # only what is new
+    FINAL_ONLY = 2  # one output, at the end
+
+
+class SamplingType(enum.IntEnum):
+    GREEDY = 0
+    RANDOM = 1
+    RANDOM_SEED = 2
+
+
+class StructuredOutputsParams(msgspec.Struct, kw_only=True):
+    """A constraint on the text: exactly one of the first six fields."""
+
+    json: str | dict[str, Any] | None = None
+    regex: str | None = None
+    choice: list[str] | None = None
+    grammar: str | None = None
+    json_object: bool | None = None
+    structural_tag: str | None = None
+    disable_any_whitespace: bool = False
+    disable_additional_properties: bool = False
+    whitespace_pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        names = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
+        given = [n for n in names if getattr(self, n) is not None]
+        if len(given) != 1:
+            how = f"multiple are specified: {given}" if given else "none are specified"
+            raise ClientError(f"exactly one of {', '.join(names)} is needed, but {how}", "structured_outputs")
+
+
+class SamplingParams(msgspec.Struct, kw_only=True):
+    """How to sample one request. Field names and defaults are vLLM's.
+
+    Raises:
+        ClientError: a value is out of range; the message and `param` name it.
+    """
+
+    n: int = 1
+    best_of: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool = False
+    max_tokens: int | None = 16
+    min_tokens: int = 0
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    detokenize: bool = True
+    skip_special_tokens: bool = True
+    spaces_between_special_tokens: bool = True
+    include_stop_str_in_output: bool = False
+    output_kind: RequestOutputKind = RequestOutputKind.CUMULATIVE
+    structured_outputs: StructuredOutputsParams | None = None
+    logit_bias: dict[int, float] | None = None
+    allowed_token_ids: list[int] | None = None
+    bad_words: list[str] | None = None
+    # Set by the input processor, not by users: bad words as token ids, and the model's end-of-sequence ids.
+    bad_words_token_ids: list[list[int]] | None = None
+    eos_token_ids: list[int] = []
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            self.stop = [self.stop]
+        self.stop = self.stop or []
+        self.stop_token_ids = self.stop_token_ids or []
+        self.bad_words = self.bad_words or []
+        self.top_k = 0 if self.top_k == -1 else self.top_k
+        self.seed = None if self.seed == -1 else self.seed
+        _check_ranges(self)
+        _check_lists(self)
+        if self.temperature < GREEDY_BELOW:
+            if self.n > 1:
+                raise ClientError(f"n must be 1 when using greedy sampling, got {self.n}.", "n")
+            self.temperature, self.top_p, self.top_k, self.min_p = 0.0, 1.0, 0, 0.0
+        elif self.temperature < LOWEST_TEMPERATURE:
+            self.temperature = LOWEST_TEMPERATURE
+        if self.logit_bias:
+            self.logit_bias = {int(t): min(100.0, max(-100.0, b)) for t, b in self.logit_bias.items()}
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
+
+    @property
+    def sampling_type(self) -> SamplingType:
+        if self.greedy:
+            return SamplingType.GREEDY
+        return SamplingType.RANDOM if self.seed is None else SamplingType.RANDOM_SEED
+
+    @property
+    def all_stop_token_ids(self) -> set[int]:
+        """Ids that end the request: `stop_token_ids`, and the model's end ids unless they are ignored."""
+        return set(self.stop_token_ids or ()) | set(() if self.ignore_eos else self.eos_token_ids)
+
+    @classmethod
+    def from_optional(cls, **fields: Any) -> SamplingParams:
+        """As the constructor, but None means the default."""
+        keep_none = ("max_tokens",)
+        return cls(**{k: v for k, v in fields.items() if v is not None or k in keep_none})
+
+    def clone(self, **changes: Any) -> SamplingParams:
+        """A copy with some fields changed; lists are shared with the original."""
+        return msgspec.structs.replace(self, **changes)
+
+
+class PoolingParams(msgspec.Struct, kw_only=True):
+    """How to pool one request's hidden states."""
+
+    task: str | None = None
+    dimensions: int | None = None
+    use_activation: bool | None = None
+    output_kind: RequestOutputKind = RequestOutputKind.FINAL_ONLY
+
+
+def _check_ranges(p: SamplingParams) -> None:
+    def need(ok: bool, param: str, rule: str, value: object) -> None:
+        if not ok:
+            raise ClientError(f"{param} {rule}, got {value}.", param)
+
+    for name in ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"):
+        value = getattr(p, name)
+        need(math.isfinite(value), name, "must be a finite number", value)
+    need(p.n >= 1, "n", "must be at least 1", p.n)
+    need(p.n <= MAX_SEQUENCES, "n", f"must be at most {MAX_SEQUENCES}", p.n)
+    need(p.best_of is None or p.best_of >= p.n, "best_of", f"must be at least n={p.n}", p.best_of)
+    need(p.best_of is None or p.best_of <= MAX_SEQUENCES, "best_of", f"must be at most {MAX_SEQUENCES}", p.best_of)
+    need(-2 <= p.presence_penalty <= 2, "presence_penalty", "must be in [-2, 2]", p.presence_penalty)
+    need(-2 <= p.frequency_penalty <= 2, "frequency_penalty", "must be in [-2, 2]", p.frequency_penalty)
+    need(p.repetition_penalty > 0, "repetition_penalty", "must be greater than zero", p.repetition_penalty)
+    need(p.temperature >= 0, "temperature", "must be non-negative", p.temperature)
+    need(p.temperature <= 2, "temperature", "must be in [0, 2]", p.temperature)
+    need(0 < p.top_p <= 1, "top_p", "must be in (0, 1]", p.top_p)
+    need(p.top_k >= 0, "top_k", "must be 0 (disable), or at least 1", p.top_k)
+    need(0 <= p.min_p <= 1, "min_p", "must be in [0, 1]", p.min_p)
+    need(p.seed is None or -(2**63) <= p.seed < 2**63, "seed", "must be a 64-bit integer", p.seed)
+    need(p.max_tokens is None or p.max_tokens >= 1, "max_tokens", "must be at least 1", p.max_tokens)
+    need(p.min_tokens >= 0, "min_tokens", "must be greater than or equal to 0", p.min_tokens)
+    if p.max_tokens is not None:
+        need(
+            p.min_tokens <= p.max_tokens,
+            "min_tokens",
+            f"must be less than or equal to max_tokens={p.max_tokens}",
+            p.min_tokens,
+        )
+    for name in ("logprobs", "prompt_logprobs"):
+        value = getattr(p, name)
+        need(value is None or value >= -1, name, "must be -1 (all), 0 or more", value)
+
+
+def _check_lists(p: SamplingParams) -> None:
+    stop = p.stop or []
+    if len(stop) > MAX_STOP_STRINGS:
+        raise ClientError(f"stop must hold at most {MAX_STOP_STRINGS} strings, got {len(stop)}.", "stop")
+    if any(not s for s in stop):
+        raise ClientError("stop cannot contain an empty string.", "stop")
+    if stop and not p.detokenize:
+        raise ClientError("stop strings need detokenize=True.", "stop")
+    if any(not w for w in p.bad_words or ()):
+        raise ClientError("bad_words cannot contain an empty string.", "bad_words")
+    if p.allowed_token_ids is not None and not p.allowed_token_ids:
+        raise ClientError("allowed_token_ids is not None and empty!", "allowed_token_ids")
+    for bias in (p.logit_bias or {}).values():
+        if not math.isfinite(bias):
+            raise ClientError(f"logit_bias must hold finite numbers, got {bias}.", "logit_bias")
