@@ -23,6 +23,7 @@ class FinishReason(enum.IntEnum):
     LENGTH = 1
     ABORT = 2
     ERROR = 3
+    TIMEOUT = 4  # its deadline passed while it waited; the front answers 408
 
     def __str__(self) -> str:
         return self.name.lower()
