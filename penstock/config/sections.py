@@ -1,0 +1,263 @@
+"""Every option, declared once. EngineArgs is what `LLM(...)` takes; ServerArgs is what `serve` takes besides.
+
+A section is a small dataclass; the two classes inherit their sections. Command line, YAML file, docs/options.md and
+keywords follow from the fields. Flags of vLLM that have no field here are in `config/compat.py`.
+"""
+
+# ruff: noqa: RUF009  (option() makes a field; it is no shared default)
+# No `from __future__ import annotations`: the types of the fields are read, as objects, by `options_of`.
+
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.config.options import option
+
+
+@dataclass(kw_only=True)
+class ModelOptions:
+    TITLE = "Model"
+
+    model: str | None = option(
+        None, "Model to serve: a local folder or a Hugging Face hub id. Without it the bundled model is served."
+    )
+    served_model_name: str | list[str] | None = option(
+        None,
+        "Names of the model in requests and answers; the first one is echoed. Default: the model as given.",
+        kind="strs",
+    )
+    tokenizer: str | None = option(None, "Folder or hub id of the tokenizer, if it is not the model's.")
+    skip_tokenizer_init: bool = option(
+        False, "Load no tokenizer: prompts are token ids, answers too; text, stop strings and chat are refused."
+    )
+    revision: str | None = option(None, "Hub revision (branch, tag or commit) of weights and configuration.")
+    tokenizer_revision: str | None = option(None, "Hub revision of the tokenizer.")
+    hf_config_path: str | None = option(None, "Folder or hub id whose config.json replaces the model's.")
+    hf_overrides: dict[str, Any] | None = option(
+        None, "JSON object merged, member by member, over config.json (also --hf-overrides.key value)."
+    )
+    dtype: str = option(
+        "auto",
+        "Type of weights and activations. auto: the checkpoint's own type; a float32 checkpoint runs in the 16-bit "
+        "type that the device computes fast, or in float32 where there is none.",
+        choices=("auto", "half", "float16", "bfloat16", "float", "float32"),
+    )
+    max_model_len: int | str | None = option(
+        None,
+        "Context in tokens, prompt and answer together; takes 4k or 4K. Default: what the model was made for. auto "
+        "or -1: as much of that as fits into memory.",
+        kind="human",
+        words=("auto",),
+    )
+    seed: int = option(0, "Seed of the random numbers of requests that bring none.")
+    max_logprobs: int = option(20, "Most log-probabilities per token that a request may ask for; -1: the vocabulary.")
+    disable_sliding_window: bool = option(
+        False, "Full attention in layers that have a window; the context is then at most the window."
+    )
+    generation_config: str = option(
+        "auto",
+        "Where default sampling values come from. auto: the model's generation_config.json; vllm: from nowhere; "
+        "else a folder that holds one.",
+    )
+    override_generation_config: dict[str, Any] | None = option(
+        None, "JSON object of default sampling values, merged over those of --generation-config."
+    )
+
+
+@dataclass(kw_only=True)
+class LoadOptions:
+    TITLE = "Load"
+
+    load_format: str = option(
+        "auto",
+        "Where weights come from. auto: safetensors, else PyTorch files; pt: .bin or .pt, read without running code; "
+        "dummy: small random values, for measurements.",
+        choices=("auto", "safetensors", "pt", "dummy"),
+    )
+    download_dir: str | None = option(None, "Folder for downloads. Default: the hub client's cache.")
+    ignore_patterns: str | list[str] | None = option(
+        ["original/**/*"], "File patterns that are not downloaded.", kind="strs"
+    )
+    hf_token: str | None = option(None, "Hugging Face access token. Default: HF_TOKEN or the stored login.")
+    use_tqdm_on_load: bool = option(True, "Show a progress bar while weights load, if stderr is a terminal.")
+
+
+@dataclass(kw_only=True)
+class CacheOptions:
+    TITLE = "Cache"
+
+    block_size: int | None = option(
+        None, "Tokens per block of the KV cache, a multiple of 8. Default: 32 on CPU, 16 on CUDA."
+    )
+    kv_cache_dtype: str = option(
+        "auto", "Type that keys and values are stored in. auto: --dtype.", choices=("auto", "bfloat16", "float16")
+    )
+    enable_prefix_caching: bool = option(True, "Reuse the KV blocks of a prompt's beginning that was seen before.")
+    prefix_caching_hash_algo: str = option(
+        "builtin",
+        "Hash of the blocks. builtin: BLAKE2b, keyed with a secret of this server; xxhash is fast but can be attacked.",
+        choices=("builtin", "sha256", "sha256_cbor", "xxhash"),
+    )
+    gpu_memory_utilization: float = option(
+        0.9,
+        "Share of a GPU's memory for weights, activations and KV together. On CPU the default pool is smaller, see "
+        "--kv-cache-memory-bytes.",
+        flags=("--device-memory-utilization",),
+    )
+    kv_cache_memory_bytes: int | None = option(
+        None,
+        "Exact size of the KV pool in bytes; takes 512M or 4G. Default on CPU: PENSTOCK_CPU_KVCACHE_SPACE (GiB), "
+        "else at most a quarter of the free memory.",
+        kind="human",
+    )
+    num_gpu_blocks_override: int | None = option(None, "Exact number of KV blocks, whatever the memory.")
+
+
+@dataclass(kw_only=True)
+class SchedulerOptions:
+    TITLE = "Scheduler"
+
+    max_num_seqs: int | None = option(
+        None, "Most requests that run at once. Default on CPU: 128 for a server, 256 offline."
+    )
+    max_num_batched_tokens: int | None = option(
+        None,
+        "Most tokens of one step; takes 2k or 2K. Default on CPU: 2048 for a server, 4096 offline.",
+        kind="human",
+    )
+    enable_chunked_prefill: bool | None = option(
+        None, "Run a long prompt in several steps, beside others. Default: on."
+    )
+    long_prefill_token_threshold: int = option(0, "Most tokens that one prompt may take of a step; 0: no such limit.")
+    scheduling_policy: str = option(
+        "fcfs",
+        "Order of requests. fcfs: by arrival; priority: lower values of the request's priority first.",
+        choices=("fcfs", "priority"),
+    )
+
+
+@dataclass(kw_only=True)
+class DeviceOptions:
+    TITLE = "Device"
+
+    device: str = option("auto", "What to run on. auto: a GPU if there is a usable one, else the CPU.")
+    cpu_threads: int = option(0, "Threads that compute on the CPU; 0: one for each physical core allowed.")
+
+
+@dataclass(kw_only=True)
+class StatsOptions:
+    TITLE = "Statistics"
+
+    disable_log_stats: bool = option(False, "No periodic line of statistics and no histograms of requests.")
+
+
+@dataclass(kw_only=True)
+class EngineArgs(StatsOptions, DeviceOptions, SchedulerOptions, CacheOptions, LoadOptions, ModelOptions):
+    """All options of the engine. Field names and defaults are those of vLLM's keywords."""
+
+
+AsyncEngineArgs = EngineArgs
+
+
+@dataclass(kw_only=True)
+class NetworkOptions:
+    TITLE = "Network"
+
+    host: str | None = option(None, "Address to listen on. Default: all interfaces, IPv4 and IPv6.")
+    port: int = option(8000, "TCP port to listen on; 0 takes a free one.")
+    uds: str | None = option(None, "Path of a Unix socket to listen on instead of TCP.")
+    root_path: str | None = option(None, "Path under which a proxy shows this server.")
+    ssl_keyfile: str | None = option(None, "File of the TLS key.")
+    ssl_certfile: str | None = option(None, "File of the TLS certificate.")
+    ssl_ca_certs: str | None = option(None, "File of the authorities that may sign client certificates.")
+    ssl_cert_reqs: int = option(0, "Client certificates: 0 not asked for, 1 optional, 2 required.", choices=(0, 1, 2))
+    ssl_ciphers: str | None = option(None, "Allowed TLS ciphers, in OpenSSL's notation.")
+    enable_ssl_refresh: bool = option(False, "Read TLS files again when they change.")
+    middleware: list[str] = option(
+        [], 'Import path of an ASGI middleware class or of an async "http" function; may be given more than once.'
+    )
+    disable_fastapi_docs: bool = option(False, "Do not serve /docs, /redoc and /openapi.json.")
+    disable_frontend_multiprocessing: bool = option(False, "Run the engine inside the server's process.")
+    shutdown_timeout: float = option(
+        30.0, "Seconds that running requests get to finish after SIGTERM; 0: none.", flags=("--drain-timeout",)
+    )
+
+
+@dataclass(kw_only=True)
+class AccessOptions:
+    TITLE = "Access"
+
+    api_key: str | list[str] | None = option(
+        None, "Key that requests must bring; several are allowed. Default: PENSTOCK_API_KEY, else none.", kind="strs"
+    )
+    protect_metrics: bool = option(False, "Ask for the API key at /metrics, too.")
+    allow_credentials: bool = option(False, "CORS: allow credentials.")
+    allowed_origins: list[str] = option([], "CORS: JSON list of origins.", kind="json")
+    allowed_methods: list[str] = option(["*"], "CORS: JSON list of methods.", kind="json")
+    allowed_headers: list[str] = option(["*"], "CORS: JSON list of request headers.", kind="json")
+
+
+@dataclass(kw_only=True)
+class LimitOptions:
+    TITLE = "Limits"
+
+    max_num_queued_reqs: int = option(16384, "Most requests that are unfinished at once; more get 429. 0: no limit.")
+    max_num_queued_tokens: int | None = option(
+        None, "Most prompt tokens that wait for their prefill; more get 429. Default: no limit.", kind="human"
+    )
+    max_queue_time: float | None = option(None, "Seconds that a request may wait for its first step; then 408.")
+    request_timeout: float | None = option(
+        None, "Seconds that a request may take in all; the header X-Request-Timeout-Ms may only shorten it."
+    )
+
+
+@dataclass(kw_only=True)
+class ApiOptions:
+    TITLE = "API"
+
+    chat_template: str | None = option(None, "Chat template: a file, or the template itself. Default: the model's.")
+    chat_template_content_format: str = option(
+        "auto",
+        "How a template sees the content of a message: as a string or as a list of parts. auto: by its source.",
+        choices=("auto", "string", "openai"),
+    )
+    default_chat_template_kwargs: dict[str, Any] | None = option(
+        None, "JSON object of values for the template, under those of the request (enable_thinking, say)."
+    )
+    trust_request_chat_template: bool = option(False, "Allow a request to bring its own chat template.")
+    response_role: str = option("assistant", "Role of the messages that the model writes.")
+    return_tokens_as_token_ids: bool = option(False, 'Write tokens in logprobs as "token_id:N".')
+    enable_request_id_headers: bool = option(False, "Send X-Request-Id with every answer: the client's or a new one.")
+    enable_prompt_tokens_details: bool = option(False, "Say in usage how many prompt tokens came from the cache.")
+    enable_force_include_usage: bool = option(False, "Send usage with every stream, asked for or not.")
+    enable_server_load_tracking: bool = option(False, "Count the requests in flight for /load.")
+    enable_tokenizer_info_endpoint: bool = option(False, "Serve /tokenizer_info: the tokenizer's configuration.")
+    sse_keep_alive_interval: float = option(15.0, "Seconds of silence after which a stream gets a comment; 0: none.")
+
+
+@dataclass(kw_only=True)
+class LogOptions:
+    TITLE = "Logging"
+
+    log_level: str | None = option(
+        None,
+        "Lowest level that is logged. Default: PENSTOCK_LOGGING_LEVEL, else info.",
+        choices=("debug", "info", "warning", "error", "critical"),
+    )
+    log_config_file: str | None = option(None, "JSON file in the form of logging.config.dictConfig.")
+    uvicorn_log_level: str = option(
+        "info",
+        "Lowest level that the HTTP server logs.",
+        choices=("trace", "debug", "info", "warning", "error", "critical"),
+    )
+    disable_uvicorn_access_log: bool = option(False, "No line per HTTP request.")
+    disable_access_log_for_endpoints: str | None = option(
+        None, "Paths without a line per HTTP request, with commas between them."
+    )
+    enable_log_requests: bool = option(False, "Log every request: its parameters and its prompt.")
+    max_log_len: int | None = option(None, "Most characters or ids of a prompt that are logged. Default: all.")
+    metrics_prefix: str = option("penstock", "First part of the names at /metrics; vllm fits existing dashboards.")
+
+
+@dataclass(kw_only=True)
+class ServerArgs(LogOptions, ApiOptions, LimitOptions, AccessOptions, NetworkOptions):
+    """All options of the server beside the engine's."""
