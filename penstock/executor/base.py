@@ -1,0 +1,65 @@
+"""Executor: what the engine core asks of the devices, whether they are in this process, in others or elsewhere.
+
+Every executor runs the same plan on all of its workers and answers with one result. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from penstock.plugins import Registry
+from penstock.scheduler.plan import StepPlan, StepResult
+from penstock.worker.capacity import KVCapacity
+
+OnProgress = Callable[[str, float], None]
+
+executors = Registry("distributed executor backend", {"uni": "penstock.executor.uniproc:UniprocExecutor"})
+
+
+class Executor(ABC):
+    """Runs step plans. Order of calls: initialize, kv_capacity, allocate_kv, then execute and call, last shutdown.
+
+    A constructor takes the EngineConfig and touches no device.
+    """
+
+    @abstractmethod
+    def initialize(self, on_progress: OnProgress) -> None:
+        """Build the model on every worker and load its weights.
+
+        Args:
+            on_progress: called with a word for the log and the share done, 0..1.
+
+        Raises:
+            StartError: the files, options or machine do not allow it.
+        """
+
+    @abstractmethod
+    def kv_capacity(self) -> KVCapacity:
+        """The number of KV blocks that every worker can hold.
+
+        Raises:
+            StartError: less than one sequence of max_model_len tokens fits.
+        """
+
+    @abstractmethod
+    def allocate_kv(self, num_blocks: int) -> None:
+        """Make the KV pool; it reads as zeros."""
+
+    @abstractmethod
+    def execute(self, plan: StepPlan) -> Future[StepResult]:
+        """Run one step. Plans must come in order; whatever a worker raises comes out of the future."""
+
+    @abstractmethod
+    def call(self, method: str, *args: Any) -> list[Any]:
+        """Run a method of every worker, one of `Worker.CALLABLE`; the answers in rank order.
+
+        Raises:
+            ClientError: no such method.
+        """
+
+    @abstractmethod
+    def shutdown(self) -> None:
+        """Release the devices. Safe to call twice, and after a failed initialize."""

@@ -1,0 +1,101 @@
+"""How many KV blocks fit: arithmetic on bytes, and the sum in words for the log.
+
+Knows no tensors and no device; `worker/worker.py` brings the numbers, the engine core asks for the answer.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.errors import StartError
+
+GIB = 1 << 30
+
+
+class KVCapacity(msgspec.Struct, frozen=True):
+    """The answer to "how large may the KV pool be".
+
+    Attributes:
+        num_blocks: blocks to allocate, the null block 0 included.
+        explanation: the sum in words, one line for the log.
+    """
+
+    num_blocks: int
+    explanation: str
+
+
+class KVDemand(msgspec.Struct, frozen=True):
+    """What the engine asks of the pool.
+
+    Attributes:
+        block_size: tokens per block.
+        bytes_per_block: keys and values of all layers.
+        max_model_len: tokens of the longest sequence.
+        max_num_seqs: sequences that may run at once.
+        memory_bytes: the user's exact size, or None.
+        num_blocks_override: the user's exact number of blocks, or None.
+    """
+
+    block_size: int
+    bytes_per_block: int
+    max_model_len: int
+    max_num_seqs: int
+    memory_bytes: int | None = None
+    num_blocks_override: int | None = None
+
+    @property
+    def blocks_per_sequence(self) -> int:
+        return -(-self.max_model_len // self.block_size)
+
+    @property
+    def useful_blocks(self) -> int:
+        """Blocks beyond which nothing can use more: every sequence at full length, and the null block."""
+        return self.max_num_seqs * self.blocks_per_sequence + 1
+
+
+def size_pool(demand: KVDemand, available: int, source: str) -> KVCapacity:
+    """Blocks of the pool.
+
+    Args:
+        available: bytes that may go to the pool when the user gave no exact size.
+        source: where `available` comes from, in words.
+
+    Raises:
+        StartError: not even one sequence of max_model_len tokens fits.
+    """
+    if demand.num_blocks_override is not None:
+        num_blocks, why = demand.num_blocks_override, "as given by --num-gpu-blocks-override"
+    elif demand.memory_bytes is not None:
+        num_blocks = demand.memory_bytes // demand.bytes_per_block
+        why = f"{_gib(demand.memory_bytes)} given by --kv-cache-memory-bytes"
+    else:
+        num_blocks = available // demand.bytes_per_block
+        why = f"{_gib(available)}: {source}"
+        if num_blocks > demand.useful_blocks:
+            num_blocks = demand.useful_blocks
+            why += f"; {demand.max_num_seqs} sequences of {demand.max_model_len} tokens need no more"
+    _check_one_sequence(demand, num_blocks)
+    tokens = (num_blocks - 1) * demand.block_size
+    return KVCapacity(
+        num_blocks,
+        f"KV cache: {num_blocks} blocks of {demand.block_size} tokens = {_gib(num_blocks * demand.bytes_per_block)}, "
+        f"room for {tokens} tokens, {tokens / demand.max_model_len:.2f} sequences of {demand.max_model_len} "
+        f"({why}; one block takes {demand.bytes_per_block / 1024:.0f} KiB)",
+    )
+
+
+def _check_one_sequence(demand: KVDemand, num_blocks: int) -> None:
+    if num_blocks - 1 >= demand.blocks_per_sequence:  # block 0 is never handed out
+        return
+    needed = (demand.blocks_per_sequence + 1) * demand.bytes_per_block
+    fits = max(0, num_blocks - 1) * demand.block_size
+    raise StartError(
+        f"To serve at least one request with the model's max seq len ({demand.max_model_len}), ({_gib(needed)} KV cache "
+        f"is needed, which is larger than the available KV cache memory ({_gib(num_blocks * demand.bytes_per_block)}). "
+        f"The estimated maximum model length is {fits}. Decrease --max-model-len to that, or give the cache more with "
+        f"--kv-cache-memory-bytes, --gpu-memory-utilization or --num-gpu-blocks-override."
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.2f} GiB" if size >= GIB // 10 else f"{size / (1 << 20):.2f} MiB"
