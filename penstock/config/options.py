@@ -74,7 +74,7 @@ def options_of(cls: type) -> tuple[Option, ...]:
     out = []
     for f in dataclasses.fields(cls):
         meta = f.metadata
-        default = f.default if f.default is not dataclasses.MISSING else f.default_factory()  # type: ignore[misc]
+        default = f.default_factory() if callable(f.default_factory) else f.default
         kind = meta["kind"] or _kind_of(f.type)
         assert kind in KINDS, (f.name, kind)
         section = section_of[f.name]

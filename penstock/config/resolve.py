@@ -1,0 +1,275 @@
+"""EngineArgs + the model's shape + the machine -> one frozen EngineConfig. All derived defaults and checks are here.
+
+Called once per start, by the process that holds the options. Every refusal is a StartError of one sentence that names
+the option and the numbers.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from penstock import envs, platforms
+from penstock.config import generation, hf, hub, memory
+from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfig, ModelConfig, SchedulerConfig
+from penstock.config.sections import EngineArgs
+from penstock.config.shape import ModelShape
+from penstock.errors import StartError
+from penstock.platforms.base import Platform
+
+Usage = Literal["server", "offline"]
+N = TypeVar("N", int, int | None)
+
+DTYPE_NAMES = {"half": "float16", "float": "float32"}
+PREFIX_HASHES = {"builtin": "blake2b"}
+GIB = 1 << 30
+
+logger = logging.getLogger("penstock.config.resolve")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Default limits of a step on one kind of device."""
+
+    block_size: int
+    seqs: dict[Usage, int]
+    tokens: dict[Usage, int]
+
+
+# Figures of vLLM, but for the block size on the CPU: 32 tokens, where it has 128. A prefix is reused in whole blocks,
+# so smaller ones reuse more of it, and from 32 up the bookkeeping per block no longer shows in a step's time.
+BUDGETS = {
+    "cpu": Budget(32, {"server": 128, "offline": 256}, {"server": 2048, "offline": 4096}),
+    "cuda": Budget(16, {"server": 256, "offline": 256}, {"server": 2048, "offline": 8192}),
+    "cuda_large": Budget(16, {"server": 1024, "offline": 1024}, {"server": 8192, "offline": 16384}),
+}
+LARGE_GPU_BYTES = 70 * GIB
+
+
+def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
+    """Decide everything that the options leave open.
+
+    Args:
+        usage: a server keeps steps short for the sake of latency; offline work makes them long.
+
+    Raises:
+        StartError: these options, this model and this machine do not go together.
+    """
+    platform = _platform(args.device)
+    path = _model_dir(args, args.model)
+    shape = _shape(args, path)
+    generation_file = generation.generation_file(args.generation_config, path)
+    dtype = _dtype(args.dtype, shape, platform)
+    block_size = _block_size(args.block_size, platform)
+    kv_dtype = dtype if args.kv_cache_dtype == "auto" else args.kv_cache_dtype
+    kv_bytes = _kv_memory_bytes(args, platform)
+    max_model_len = _max_model_len(args, shape, path, dtype, kv_dtype, kv_bytes, platform)
+    defaults = generation.sampling_defaults(generation_file, args.override_generation_config)
+    if defaults:
+        where = "--override-generation-config" if args.override_generation_config else "the model's generation_config"
+        logger.info(
+            "Default sampling values come from %s: %s; --generation-config vllm turns them off.", where, defaults
+        )
+    return EngineConfig(
+        model=ModelConfig(
+            model=args.model or hub.BUNDLED_NAME,
+            path=path,
+            tokenizer_path=_tokenizer_dir(args, path),
+            served_names=_served_names(args),
+            shape=shape,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            seed=args.seed,
+            load_format=args.load_format,
+            generation_defaults=defaults,
+            eos_token_ids=tuple(dict.fromkeys(shape.eos_token_ids + generation.end_ids(generation_file))),
+            max_logprobs=_max_logprobs(args.max_logprobs, shape),
+            disable_sliding_window=args.disable_sliding_window,
+            show_progress=args.use_tqdm_on_load,
+        ),
+        cache=CacheConfig(
+            block_size=block_size,
+            dtype=kv_dtype,
+            enable_prefix_caching=args.enable_prefix_caching,
+            memory_bytes=kv_bytes,
+            memory_utilization=_between("--gpu-memory-utilization", args.gpu_memory_utilization, 0.01, 1.0),
+            num_blocks_override=_at_least("--num-gpu-blocks-override", args.num_gpu_blocks_override, 2),
+            prefix_hash=PREFIX_HASHES.get(args.prefix_caching_hash_algo, args.prefix_caching_hash_algo),
+        ),
+        scheduler=_scheduler(args, usage, max_model_len, platform),
+        device=DeviceConfig(platform=platform.name, cpu_threads=_at_least("--cpu-threads", args.cpu_threads, 0)),
+        log_stats=not args.disable_log_stats,
+    )
+
+
+def _platform(device: str) -> Platform:
+    if device not in ("auto", "cpu", "cuda"):
+        raise StartError(f"--device {device} is not built into this version; it has auto, cpu and cuda.")
+    return platforms.current(device)
+
+
+def _model_dir(args: EngineArgs, model: str | None) -> str:
+    if model is None:
+        logger.info("No model was named: this is the bundled one, %s.", hub.BUNDLED_NAME)
+    return hub.local_model_dir(
+        model,
+        revision=args.revision,
+        download_dir=args.download_dir,
+        token=args.hf_token,
+        ignore_patterns=_strings(args.ignore_patterns),
+        load_format=args.load_format,
+    )
+
+
+def _tokenizer_dir(args: EngineArgs, model_dir: str) -> str | None:
+    if args.skip_tokenizer_init:
+        return None
+    if args.tokenizer is None:
+        path = model_dir
+    else:
+        path = hub.local_model_dir(
+            args.tokenizer,
+            revision=args.tokenizer_revision,
+            download_dir=args.download_dir,
+            token=args.hf_token,
+            weights=False,
+        )
+    if not (Path(path) / "tokenizer.json").is_file():
+        raise StartError(
+            f"There is no tokenizer.json in {path}; --tokenizer names another folder, "
+            "--skip-tokenizer-init does without."
+        )
+    return path
+
+
+def _shape(args: EngineArgs, model_dir: str) -> ModelShape:
+    config_dir = model_dir
+    if args.hf_config_path is not None:
+        config_dir = hub.local_model_dir(
+            args.hf_config_path, download_dir=args.download_dir, token=args.hf_token, weights=False
+        )
+    shape = hf.read_shape(config_dir, args.hf_overrides)
+    windows = [w for w in shape.layer_windows if w is not None]
+    if args.disable_sliding_window and windows:
+        shortest = min(min(windows), shape.max_position)
+        return msgspec.structs.replace(shape, layer_windows=(), max_position=shortest)
+    return shape
+
+
+def _served_names(args: EngineArgs) -> tuple[str, ...]:
+    return _strings(args.served_model_name) or (args.model or hub.BUNDLED_NAME,)
+
+
+def _strings(value: str | list[str] | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _dtype(asked: str, shape: ModelShape, platform: Platform) -> str:
+    name = DTYPE_NAMES.get(asked, asked)
+    supported = platform.facts().supported_dtypes
+    if name != "auto":
+        if name not in ("bfloat16", "float16", "float32"):
+            raise StartError(f"--dtype {asked} is unknown; it takes auto, bfloat16, float16 and float32.")
+        if name not in supported:
+            raise StartError(f"--dtype {asked}: this {platform.name} computes only {', '.join(supported)}.")
+        return name
+    if shape.dtype != "float32" and shape.dtype in supported:
+        return shape.dtype
+    return platform.preferred_16bit()
+
+
+def _block_size(asked: int | None, platform: Platform) -> int:
+    if asked is None:
+        return BUDGETS[platform.name].block_size
+    if asked < 8 or asked > 256 or asked % 8:
+        raise StartError(f"--block-size must be a multiple of 8 from 8 to 256, not {asked}.")
+    return asked
+
+
+def _kv_memory_bytes(args: EngineArgs, platform: Platform) -> int | None:
+    if args.kv_cache_memory_bytes is not None:
+        return _at_least("--kv-cache-memory-bytes", args.kv_cache_memory_bytes, 1)
+    space = envs.CPU_KVCACHE_SPACE if platform.name == "cpu" else None
+    return int(space * GIB) if space else None
+
+
+def _max_logprobs(asked: int, shape: ModelShape) -> int:
+    return shape.vocab_size if asked == -1 else _at_least("--max-logprobs", asked, 0)
+
+
+def _max_model_len(
+    args: EngineArgs,
+    shape: ModelShape,
+    path: str,
+    dtype: str,
+    kv_dtype: str,
+    kv_bytes: int | None,
+    platform: Platform,
+) -> int:
+    asked, derived = args.max_model_len, shape.max_position
+    if asked is None:
+        return derived
+    if asked in ("auto", -1):
+        budget = kv_bytes or memory.kv_budget_bytes(path, dtype, platform, args.gpu_memory_utilization)
+        fits = memory.tokens_that_fit(shape, kv_dtype, budget)
+        if fits < 1:
+            raise StartError("--max-model-len auto: the memory does not hold the keys and values of a single token.")
+        return min(derived, fits)
+    if not isinstance(asked, int) or asked < 1:
+        raise StartError(f"--max-model-len must be auto or a number of tokens, not {asked!r}.")
+    if asked > derived and not envs.ALLOW_LONG_MAX_MODEL_LEN:
+        raise StartError(
+            f"User-specified max_model_len ({asked}) is greater than the derived max_model_len ({derived}), which is "
+            "what the model was made for; rope scaling in --hf-overrides extends a model, and "
+            "PENSTOCK_ALLOW_LONG_MAX_MODEL_LEN=1 allows it as it is."
+        )
+    return asked
+
+
+def _scheduler(args: EngineArgs, usage: Usage, max_model_len: int, platform: Platform) -> SchedulerConfig:
+    large = platform.name == "cuda" and platform.facts().memory_total >= LARGE_GPU_BYTES
+    budget = BUDGETS["cuda_large" if large else platform.name]
+    chunked = True if args.enable_chunked_prefill is None else args.enable_chunked_prefill
+    seqs = _at_least("--max-num-seqs", args.max_num_seqs, 1)
+    tokens = _at_least("--max-num-batched-tokens", args.max_num_batched_tokens, 1)
+    if tokens is None:
+        tokens = budget.tokens[usage] if chunked else max(max_model_len, budget.tokens[usage])
+        # Never below what one token for each running request takes, nor more than all of them can use.
+        tokens = max(min(tokens, (seqs or budget.seqs[usage]) * max_model_len), seqs or 1)
+    if seqs is None:
+        seqs = min(budget.seqs[usage], tokens)
+    if tokens < seqs:
+        raise StartError(
+            f"--max-num-batched-tokens ({tokens}) must be at least --max-num-seqs ({seqs}): "
+            "each running request takes a token of the step."
+        )
+    if not chunked and tokens < max_model_len:
+        raise StartError(
+            f"--max-num-batched-tokens ({tokens}) is smaller than the context ({max_model_len}), so without chunked "
+            "prefill long prompts could never run; raise it, lower --max-model-len or leave chunked prefill on."
+        )
+    return SchedulerConfig(
+        max_num_seqs=seqs,
+        max_num_batched_tokens=tokens,
+        enable_chunked_prefill=chunked,
+        long_prefill_token_threshold=_at_least("--long-prefill-token-threshold", args.long_prefill_token_threshold, 0),
+        policy=args.scheduling_policy,
+    )
+
+
+def _at_least(flag: str, value: N, least: int) -> N:
+    if value is not None and value < least:
+        raise StartError(f"{flag} must be at least {least}, not {value}.")
+    return value
+
+
+def _between(flag: str, value: float, low: float, high: float) -> float:
+    if not low <= value <= high:
+        raise StartError(f"{flag} must be from {low} to {high}, not {value}.")
+    return value

@@ -1,0 +1,114 @@
+"""The one reader of os.environ. `envs.NAME` is read when it is used, typed, from PENSTOCK_NAME or vLLM's spelling.
+
+A value that cannot be read is a StartError that names the variable. Options say what a server does; variables are for
+what is not an option: secrets, limits of the machine, switches of developers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.errors import StartError
+
+PREFIX = "PENSTOCK_"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable.
+
+    Attributes:
+        parse: text -> value; raises ValueError.
+        default: value if it is not set, or set to nothing.
+        help: what it does.
+        spellings: complete names, the first one that is set counts.
+        needs: what a good value is, for the message about a bad one.
+    """
+
+    parse: Callable[[str], Any]
+    default: Any
+    help: str
+    spellings: tuple[str, ...]
+    needs: str = "text"
+
+
+def _bool(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.strip().lower()]
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise ValueError(text)
+    return value
+
+
+def _level(text: str) -> str:
+    level = text.strip().lower()
+    if level not in ("debug", "info", "warning", "error", "critical"):
+        raise ValueError(text)
+    return level
+
+
+def _ours(name: str, parse: Callable[[str], Any], default: Any, help: str, vllm: str | None = "") -> Variable:
+    """A variable of our own; `vllm` is the other name it has there, "" the same name, None that it has none."""
+    needs: dict[Callable[[str], Any], str]
+    needs = {_bool: "0 or 1", _seconds: "a number of seconds", _level: "a level such as info", float: "a number"}
+    spellings = (PREFIX + name,) if vllm is None else (PREFIX + name, "VLLM_" + (vllm or name))
+    return Variable(parse, default, help, spellings, needs.get(parse, "text"))
+
+
+VARIABLES: dict[str, Variable] = {
+    "API_KEY": _ours("API_KEY", str, None, "Key that requests must bring, if there is no --api-key."),
+    "LOGGING_LEVEL": _ours("LOGGING_LEVEL", _level, "info", "Lowest level that is logged."),
+    "LOGGING_CONFIG_PATH": _ours("LOGGING_CONFIG_PATH", str, None, "As --log-config-file."),
+    "LOG_STATS_INTERVAL": _ours("LOG_STATS_INTERVAL", _seconds, 10.0, "Seconds between two lines of statistics."),
+    "SERVER_DEV_MODE": _ours("SERVER_DEV_MODE", _bool, False, "Serve the routes for developers, unguarded caches too."),
+    "HTTP_TIMEOUT_KEEP_ALIVE": _ours("HTTP_TIMEOUT_KEEP_ALIVE", _seconds, 5.0, "Seconds an idle connection is kept."),
+    "ENGINE_READY_TIMEOUT_S": _ours("ENGINE_READY_TIMEOUT_S", _seconds, 600.0, "Seconds that a model may load."),
+    "STEP_TIMEOUT_S": _ours(
+        "STEP_TIMEOUT_S",
+        _seconds,
+        300.0,
+        "Seconds without progress after which an engine with work counts as stuck.",
+        "EXECUTE_MODEL_TIMEOUT_SECONDS",
+    ),
+    "RPC_BASE_PATH": _ours("RPC_BASE_PATH", str, None, "Folder for the sockets between our processes."),
+    "CPU_KVCACHE_SPACE": _ours("CPU_KVCACHE_SPACE", float, None, "Size of the KV pool on CPU in GiB."),
+    "ALLOW_LONG_MAX_MODEL_LEN": _ours(
+        "ALLOW_LONG_MAX_MODEL_LEN", _bool, False, "Allow --max-model-len beyond what the model was made for."
+    ),
+    # Of others, read here because nobody else reads the environment.
+    "OPENAI_API_KEY": Variable(str, None, "Key that `chat` and `complete` send.", ("OPENAI_API_KEY",)),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in VARIABLES:
+        raise AttributeError(f"there is no variable {name!r}")
+    return read(VARIABLES[name])
+
+
+def read(variable: Variable) -> Any:
+    """The variable's value now.
+
+    Raises:
+        StartError: it is set to something that cannot be read.
+    """
+    for spelling in variable.spellings:
+        text = os.environ.get(spelling)
+        if text:
+            try:
+                return variable.parse(text)
+            except (ValueError, KeyError):
+                raise StartError(f"{spelling} must be {variable.needs}, not {text!r}.") from None
+    return variable.default
+
+
+def unknown() -> list[str]:
+    """Set names that begin like ours and are none: most likely typing errors."""
+    known = {s for v in VARIABLES.values() for s in v.spellings}
+    return sorted(n for n in os.environ if n.startswith(PREFIX) and n not in known)
