@@ -1,0 +1,31 @@
+"""Model: what the worker asks of any architecture."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import nn
+
+from penstock.attention.base import BoundAttention
+
+# Dimensions in tensor names: T running tokens, H hidden size, S rows whose logits are wanted, V vocabulary.
+
+
+class Model(nn.Module):
+    """A causal language model over a ragged batch. Weights are filled by `loading/loader.py`."""
+
+    @abstractmethod
+    def forward(self, token_ids_T: torch.Tensor, positions_T: torch.Tensor, attn: BoundAttention) -> torch.Tensor:
+        """Run the tokens and store their keys and values.
+
+        Args:
+            token_ids_T, positions_T: int64, row after row as in the step that `attn` is bound to.
+
+        Returns:
+            hidden_TH after the final norm, in the model's type.
+        """
+
+    @abstractmethod
+    def logits(self, hidden_SH: torch.Tensor) -> torch.Tensor:
+        """float32 [S, V] for some rows of `forward`'s result."""

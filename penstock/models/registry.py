@@ -1,0 +1,28 @@
+"""Architecture name of config.json -> model class. A new architecture is a file and a line here."""
+
+from __future__ import annotations
+
+from penstock.config.shape import ModelShape
+from penstock.layers.context import BuildContext
+from penstock.models.interface import Model
+from penstock.plugins import Registry
+
+MODELS = Registry(
+    "model architecture",
+    {
+        "LlamaForCausalLM": "penstock.models.llama:Llama",
+        "MistralForCausalLM": "penstock.models.mistral:Mistral",
+        "Qwen2ForCausalLM": "penstock.models.qwen2:Qwen2",
+        "Qwen3ForCausalLM": "penstock.models.qwen3:Qwen3",
+    },
+)
+
+
+def build(shape: ModelShape, context: BuildContext) -> Model:
+    """A model with uninitialized weights.
+
+    Raises:
+        StartError: the architecture is unknown.
+    """
+    model: Model = MODELS.get(shape.architecture)(shape, context)
+    return model.eval()
