@@ -1,0 +1,109 @@
+"""PieceTable: the bytes of every single token, for tokenizers whose decoder treats tokens one by one.
+
+Decoders that do so: byte-level (GPT-2 and its heirs), Metaspace and SentencePiece with byte fallback. For others
+(WordPiece, CTC, none) `kind` is "other", and the table is an approximation made by decoding each token alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import tokenizers
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_LOCAL_DECODERS = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
+
+
+def byte_alphabet() -> dict[str, int]:
+    """The characters that byte-level vocabularies write bytes with: printable Latin-1 as itself, the rest from 256 up."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [b for b in range(256) if b not in set(plain)]
+    return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(rest)}
+
+
+class PieceTable(dict[int, bytes]):
+    """Token id -> bytes, filled on use.
+
+    Attributes:
+        kind: "byte_level", "sentencepiece" or "other".
+        byte_ids: ids of byte-fallback tokens ("<0x0A>") -> their byte.
+        max_chars: most characters of a text that one token can cover, None where that cannot be said.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer):
+        super().__init__()
+        self._backend = backend
+        spec = json.loads(backend.to_str())
+        self.kind, byte_fallback = _classify(spec.get("decoder"))
+        self._alphabet = byte_alphabet()
+        self._vocab = backend.get_vocab(with_added_tokens=True)
+        self.byte_ids: dict[int, int] = {}
+        if byte_fallback:
+            self.byte_ids = {i: int(m[1], 16) for t, i in self._vocab.items() if (m := _BYTE_TOKEN.fullmatch(t))}
+        # A token in front of another shows the other one as it looks inside a text.
+        self._anchor = self._find_anchor() if self.kind == "sentencepiece" else None
+        if self.kind == "sentencepiece" and self._anchor is None:
+            self.kind, self.byte_ids = "other", {}
+        self.max_chars = self._longest(spec)
+
+    def __missing__(self, token_id: int) -> bytes:
+        piece = self._bytes_of(token_id)
+        self[token_id] = piece
+        return piece
+
+    def _bytes_of(self, token_id: int) -> bytes:
+        if token_id in self.byte_ids:
+            return bytes([self.byte_ids[token_id]])
+        if self.kind == "byte_level":
+            token = self._backend.id_to_token(token_id) or ""
+            codes = [self._alphabet.get(c) for c in token]
+            return token.encode() if None in codes else bytes(c for c in codes if c is not None)
+        if self._anchor is None:
+            return self._backend.decode([token_id], skip_special_tokens=False).encode()
+        lead = self._backend.decode([self._anchor], skip_special_tokens=False)
+        return self._backend.decode([self._anchor, token_id], skip_special_tokens=False)[len(lead) :].encode()
+
+    def _find_anchor(self) -> int | None:
+        for token, token_id in self._vocab.items():
+            if token.isascii() and token.isalnum():
+                return token_id
+        return None
+
+    def _longest(self, spec: dict[str, Any]) -> int | None:
+        shrinks = _names(spec.get("normalizer")) - {"Prepend", "Replace", "Sequence"}
+        covers_all = self.kind == "byte_level" or bool(self.byte_ids)
+        if shrinks or not covers_all or any(t.lstrip or t.rstrip for t in self._backend.get_added_tokens_decoder().values()):
+            return None
+        return max((len(t) for t in self._vocab), default=1)
+
+
+def _names(part: dict[str, Any] | None) -> set[str]:
+    """Types of a component of tokenizer.json and of everything inside it."""
+    if not part:
+        return set()
+    inner = part.get("decoders") or part.get("normalizers") or []
+    return {part["type"]}.union(*(_names(p) for p in inner))
+
+
+def _steps(decoder: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The decoder's steps in order, without the nesting."""
+    if not decoder:
+        return []
+    if decoder["type"] != "Sequence":
+        return [decoder]
+    return [step for d in decoder["decoders"] for step in _steps(d)]
+
+
+def _classify(decoder: dict[str, Any] | None) -> tuple[str, bool]:
+    """Which kind of table fits, and whether bytes have tokens of their own."""
+    steps = _steps(decoder)
+    names = [s["type"] for s in steps]
+    if names == ["ByteLevel"]:
+        return "byte_level", False
+    fused = names.index("Fuse") if "Fuse" in names else len(names)
+    local = set(names) <= _LOCAL_DECODERS and set(names[fused + 1 :]) <= {"Strip"}
+    if names and local and not any(s["type"] == "Strip" and s["stop"] for s in steps):
+        return "sentencepiece", "ByteFallback" in names
+    return "other", False
