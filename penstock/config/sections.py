@@ -10,7 +10,7 @@ keywords follow from the fields. Flags of vLLM that have no field here are in `c
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.config.options import option
+from penstock.config.options import check_fields, option
 
 
 @dataclass(kw_only=True)
@@ -152,7 +152,14 @@ class StatsOptions:
 
 @dataclass(kw_only=True)
 class EngineArgs(StatsOptions, DeviceOptions, SchedulerOptions, CacheOptions, LoadOptions, ModelOptions):
-    """All options of the engine. Field names and defaults are those of vLLM's keywords."""
+    """All options of the engine. Field names and defaults are those of vLLM's keywords.
+
+    Raises:
+        StartError: a value has the wrong type or is not among the choices.
+    """
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 AsyncEngineArgs = EngineArgs
@@ -260,4 +267,11 @@ class LogOptions:
 
 @dataclass(kw_only=True)
 class ServerArgs(LogOptions, ApiOptions, LimitOptions, AccessOptions, NetworkOptions):
-    """All options of the server beside the engine's."""
+    """All options of the server beside the engine's.
+
+    Raises:
+        StartError: a value has the wrong type or is not among the choices.
+    """
+
+    def __post_init__(self) -> None:
+        check_fields(self)
