@@ -34,6 +34,7 @@ class Option:
         flags: other complete spellings, such as "-q".
         section: title of the section that declares it ("Model").
         words: values that a number may also take by name, such as "auto".
+        optional: None is a value, too.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Option:
     flags: tuple[str, ...]
     section: str
     words: tuple[str, ...]
+    optional: bool
 
     @property
     def flag(self) -> str:
@@ -81,8 +83,8 @@ def options_of(cls: type) -> tuple[Option, ...]:
         default = f.default_factory() if callable(f.default_factory) else f.default
         kind = meta["kind"] or _kind_of(f.type)
         assert kind in KINDS, (f.name, kind)
-        section = section_of[f.name]
-        out.append(Option(f.name, kind, default, meta["help"], meta["choices"], meta["flags"], section, meta["words"]))
+        more = {k: meta[k] for k in ("help", "choices", "flags", "words")}
+        out.append(Option(f.name, kind, default, section=section_of[f.name], optional=_takes_none(f.type), **more))
     return tuple(out)
 
 
@@ -96,6 +98,10 @@ def _kind_of(annotation: Any) -> str:
     if typing.get_origin(annotation) is dict:
         return "json"
     return {bool: "bool", int: "int", float: "float", str: "str"}[annotation]
+
+
+def _takes_none(annotation: Any) -> bool:
+    return isinstance(annotation, types.UnionType) and type(None) in typing.get_args(annotation)
 
 
 def parse_bool(text: str) -> bool:
@@ -176,9 +182,10 @@ def check_fields(args: Any) -> None:
     Raises:
         StartError: a value has the wrong type or is not among the choices.
     """
-    for o in options_of(type(args)):
+    cls: type = type(args)
+    for o in options_of(cls):
         value = getattr(args, o.name)
-        if value is None and o.default is None:
+        if value is None and o.optional:
             continue
         if isinstance(value, str) and o.kind not in ("str", "strs"):
             try:

@@ -83,7 +83,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
             shape=shape,
             dtype=dtype,
             max_model_len=max_model_len,
-            seed=args.seed,
+            seed=args.seed or 0,
             load_format=args.load_format,
             generation_defaults=defaults,
             eos_token_ids=tuple(dict.fromkeys(shape.eos_token_ids + generation.end_ids(generation_file))),
@@ -94,7 +94,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         cache=CacheConfig(
             block_size=block_size,
             dtype=kv_dtype,
-            enable_prefix_caching=args.enable_prefix_caching,
+            enable_prefix_caching=args.enable_prefix_caching is not False,
             memory_bytes=kv_bytes,
             memory_utilization=_between("--gpu-memory-utilization", args.gpu_memory_utilization, 0.01, 1.0),
             num_blocks_override=_at_least("--num-gpu-blocks-override", args.num_gpu_blocks_override, 2),

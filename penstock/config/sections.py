@@ -48,7 +48,7 @@ class ModelOptions:
         kind="human",
         words=("auto",),
     )
-    seed: int = option(0, "Seed of the random numbers of requests that bring none.")
+    seed: int | None = option(0, "Seed of the random numbers of requests that bring none.")
     max_logprobs: int = option(20, "Most log-probabilities per token that a request may ask for; -1: the vocabulary.")
     disable_sliding_window: bool = option(
         False, "Full attention in layers that have a window; the context is then at most the window."
@@ -91,7 +91,9 @@ class CacheOptions:
     kv_cache_dtype: str = option(
         "auto", "Type that keys and values are stored in. auto: --dtype.", choices=("auto", "bfloat16", "float16")
     )
-    enable_prefix_caching: bool = option(True, "Reuse the KV blocks of a prompt's beginning that was seen before.")
+    enable_prefix_caching: bool | None = option(
+        True, "Reuse the KV blocks of a prompt's beginning that was seen before."
+    )
     prefix_caching_hash_algo: str = option(
         "builtin",
         "Hash of the blocks. builtin: BLAKE2b, keyed with a secret of this server; xxhash is fast but can be attacked.",
