@@ -1,0 +1,129 @@
+"""The engine: requests in, one step at a time, outputs out.
+
+Owns the scheduler and the executor and nothing else: no threads, no sockets, no text. `core_process.py` runs one behind
+sockets, `sync_engine.py` in the caller's process.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from penstock.config.engine_config import EngineConfig
+from penstock.engine.messages import AddRequest
+from penstock.errors import ClientError, StartError
+from penstock.executor.base import Executor, executors
+from penstock.kvcache.manager import KVCacheManager
+from penstock.scheduler.plan import EngineOutput, SchedulerStats, StepResult
+from penstock.scheduler.request import Request
+from penstock.scheduler.scheduler import Scheduler
+
+_SECRET_BYTES = 32
+
+
+class EngineCore:
+    """Scheduler and executor, ready to run.
+
+    Attributes:
+        kv_explanation: how the size of the KV pool came about, one line for the log.
+    """
+
+    CALLABLE = frozenset({"reset_prefix_cache", "check_integrity"})
+
+    def __init__(self, scheduler: Scheduler, executor: Executor, kv_explanation: str = ""):
+        self.scheduler = scheduler
+        self.executor = executor
+        self.kv_explanation = kv_explanation
+
+    def step(self) -> list[EngineOutput]:
+        """Run one step, or nothing if there is nothing to run.
+
+        Raises:
+            Exception: whatever the executor raises for the step as a whole; the core must not be used any more.
+        """
+        plan = self.scheduler.schedule()
+        result = self.executor.execute(plan).result() if plan.rows else StepResult(plan.step, [])
+        return self.scheduler.update(plan, result)
+
+    def add(self, message: AddRequest) -> None:
+        """Admit a request; the outputs of later steps tell the rest."""
+        self.scheduler.add(
+            Request(
+                message.request_id,
+                message.prompt_token_ids,
+                message.params,
+                message.arrival_time,
+                priority=message.priority,
+                cache_salt=message.cache_salt,
+                deadline=message.deadline,
+            )
+        )
+
+    def abort(self, request_ids: Iterable[str]) -> None:
+        """End these; no output follows for them. Unknown ids are ignored."""
+        self.scheduler.abort(request_ids)
+
+    def has_work(self) -> bool:
+        return self.scheduler.has_work()
+
+    def stats(self) -> SchedulerStats:
+        return self.scheduler.stats()
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Run one of `CALLABLE` by name.
+
+        Raises:
+            ClientError: no such method.
+        """
+        if method not in self.CALLABLE:
+            known = ", ".join(sorted(self.CALLABLE))
+            raise ClientError(f"the engine has no method {method!r}; known: {known}", "method")
+        return getattr(self, method)(*args)
+
+    def reset_prefix_cache(self) -> bool:
+        """Forget all cached prefixes; False, and nothing happens, while requests run."""
+        return self.scheduler.reset_prefix_cache()
+
+    def check_integrity(self) -> None:
+        """Assert that KV blocks and requests are all accounted for."""
+        self.scheduler.check_integrity()
+
+    def shutdown(self) -> None:
+        """Release the devices. What is in flight is dropped."""
+        self.executor.shutdown()
+
+
+def build_core(config: EngineConfig, on_progress: Callable[[str, float], None]) -> EngineCore:
+    """Load the model, size and make the KV pool, and wire the core.
+
+    Args:
+        on_progress: called with a word for the log and the share of the loading that is done, 0..1.
+
+    Raises:
+        StartError: options, files or memory do not allow it.
+    """
+    limits = config.scheduler
+    if limits.long_prefill_token_threshold and not limits.enable_chunked_prefill:
+        raise StartError("--long-prefill-token-threshold cuts prompts, which --no-enable-chunked-prefill forbids.")
+    executor: Executor = executors.get("uni")(config)
+    executor.initialize(on_progress)
+    capacity = executor.kv_capacity()
+    executor.allocate_kv(capacity.num_blocks)
+    kv = KVCacheManager(
+        capacity.num_blocks,
+        config.cache.block_size,
+        config.cache.enable_prefix_caching,
+        config.cache.prefix_hash,
+        secrets.token_bytes(_SECRET_BYTES),
+    )
+    scheduler = Scheduler(
+        kv,
+        max_num_seqs=limits.max_num_seqs,
+        max_num_batched_tokens=limits.max_num_batched_tokens,
+        max_model_len=config.model.max_model_len,
+        enable_chunked_prefill=limits.enable_chunked_prefill,
+        long_prefill_token_threshold=limits.long_prefill_token_threshold,
+        policy=limits.policy,
+    )
+    return EngineCore(scheduler, executor, capacity.explanation)
