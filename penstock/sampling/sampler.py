@@ -1,0 +1,142 @@
+"""Sampler: logits of one step -> one token per row, with logprobs where they were asked for.
+
+Order: raw logprobs are taken from the logits as the model gave them; processors change the logits (structured masks,
+then the request's own); then the greedy token, or temperature, min_p, top_k, top_p and a draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from penstock.sampling.batch_params import BatchParams, RowGroup
+from penstock.sampling.counter_rng import uniforms
+from penstock.sampling.draw import NO_TOKEN, Draw, draw_plain, draw_truncated
+from penstock.sampling.history import Int64Array, RowHistory
+from penstock.sampling.logits_processors import LogitsProcessor
+from penstock.sampling.logprobs import token_logprobs
+from penstock.sampling.ranking import first_max
+from penstock.scheduler.plan import TokenLogprobs
+
+# Dimensions in tensor names: S rows that sample, R some of them, V vocabulary.
+CHUNK_ELEMENTS = 1 << 20  # logits worked on at once: temporaries stay small and are reused
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Result of a step, one entry per row.
+
+    Attributes:
+        token_ids: int64 [S] on the host; NO_TOKEN for a row that failed.
+        logprobs: one per row that asked for them, by row index.
+        errors: why rows failed, by row index.
+    """
+
+    token_ids: Int64Array
+    logprobs: dict[int, TokenLogprobs]
+    errors: dict[int, str]
+
+
+class Sampler:
+    """Holds no state: a token is a function of its row's logits, parameters, history and position."""
+
+    def sample(
+        self,
+        logits_SV: torch.Tensor,
+        params: BatchParams,
+        history: RowHistory,
+        masks: Sequence[LogitsProcessor] = (),
+    ) -> Sampled:
+        """Choose the next token of every row.
+
+        Args:
+            logits_SV: float32; changed in place.
+            masks: applied before the processors of `params`; the place for constraints from outside.
+        """
+        processors = [*masks, *params.processors]
+        raw_RV = self._raw_rows(logits_SV, params.logprobs, keep=bool(processors))
+        for processor in processors:
+            processor.apply(logits_SV, history)
+        tokens_S = self._choose(logits_SV, params, history)
+        token_ids = tokens_S.cpu().numpy()
+        errors = {int(row): _why_no_token(logits_SV[row]) for row in np.flatnonzero(token_ids == NO_TOKEN)}
+        logprobs: dict[int, TokenLogprobs] = {}
+        if raw_RV is not None:
+            logprobs = self._logprobs(raw_RV, tokens_S, params)
+            for row in errors:
+                logprobs.pop(row, None)
+        return Sampled(token_ids, logprobs, errors)
+
+    @staticmethod
+    def _raw_rows(logits_SV: torch.Tensor, group: RowGroup, keep: bool) -> torch.Tensor | None:
+        if not len(group.rows):
+            return None
+        if group.covers_all:
+            return logits_SV.clone() if keep else logits_SV
+        return logits_SV[_index(group.rows, logits_SV)]
+
+    def _choose(self, logits_SV: torch.Tensor, params: BatchParams, history: RowHistory) -> torch.Tensor:
+        if params.greedy.covers_all:
+            return _greedy(logits_SV)
+        tokens_S = torch.empty(logits_SV.shape[0], dtype=torch.int64, device=logits_SV.device)
+        if len(params.greedy.rows):
+            rows_R = _index(params.greedy.rows, logits_SV)
+            tokens_S[rows_R] = _greedy(logits_SV[rows_R])
+        draw = Draw(
+            params.temperature_S,
+            params.min_p_S,
+            params.top_k_S,
+            params.top_p_S,
+            torch.from_numpy(uniforms(params.keys_S, history.num_tokens_S)).to(logits_SV.device),
+        )
+        for rows_R, part_RV in _chunks(logits_SV, params.plain):
+            part = draw.of(rows_R)
+            tokens_S[rows_R] = draw_plain(part_RV, part, use_min_p=bool((part.min_p_R > 0).any()))
+        for rows_R, part_RV in _chunks(logits_SV, params.truncated):
+            tokens_S[rows_R] = draw_truncated(part_RV, draw.of(rows_R))
+        return tokens_S
+
+    @staticmethod
+    def _logprobs(raw_RV: torch.Tensor, tokens_S: torch.Tensor, params: BatchParams) -> dict[int, TokenLogprobs]:
+        rows = params.logprobs.rows
+        tokens_R = tokens_S[_index(rows, raw_RV)].clamp(min=0)
+        step = rows_at_once(raw_RV.shape[1])
+        found: dict[int, TokenLogprobs] = {}
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            wanted = params.num_logprobs_S[rows[part]]
+            found.update(zip(rows[part].tolist(), token_logprobs(raw_RV[part], tokens_R[part], wanted), strict=True))
+        return found
+
+
+def rows_at_once(vocab_size: int) -> int:
+    """How many rows of logits make a chunk."""
+    return max(1, CHUNK_ELEMENTS // vocab_size)
+
+
+def _index(rows: Int64Array, like: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(rows).to(like.device)
+
+
+def _chunks(logits_SV: torch.Tensor, group: RowGroup) -> Iterator[tuple[torch.Tensor | slice, torch.Tensor]]:
+    step = rows_at_once(logits_SV.shape[1])
+    for start in range(0, len(group.rows), step):
+        if group.covers_all:
+            rows: torch.Tensor | slice = slice(start, start + step)
+        else:
+            rows = _index(group.rows[start : start + step], logits_SV)
+        yield rows, logits_SV[rows]
+
+
+def _greedy(logits_RV: torch.Tensor) -> torch.Tensor:
+    values_R, ids_R = first_max(logits_RV)
+    return torch.where(values_R.isfinite(), ids_R, NO_TOKEN)
+
+
+def _why_no_token(logits_V: torch.Tensor) -> str:
+    if bool((logits_V == -torch.inf).all()):
+        return "every token is forbidden by allowed_token_ids, bad_words, min_tokens or a constraint"
+    return "the model gave logits that are not finite"
