@@ -113,10 +113,12 @@ class Scheduler:
     def abort(self, request_ids: Iterable[str]) -> None:
         """End these without an output; unknown ids are ignored. Allowed at any time, also while their step runs: a
         result that comes later is dropped, and their blocks can only be handed out to a later step."""
-        for request_id in request_ids:
+        aborted = set(request_ids)
+        for request_id in aborted:
             request = self._requests.get(request_id)
             if request is not None:
                 self._end(request)
+        self._outputs = [output for output in self._outputs if output.request_id not in aborted]
         self._drop_ended()
 
     def has_work(self) -> bool:

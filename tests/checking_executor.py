@@ -1,0 +1,207 @@
+"""An executor without a model that checks every plan it gets, and the reference for what it must lead to.
+
+It keeps for each KV slot which prefix its content stands for, as a real worker's KV would: the fingerprint of all tokens
+up to the slot's own. So it sees when a row attends to a slot that was never written, was written for another prefix, or
+is overwritten while somebody else still needs it. The next token is a function of the fingerprint alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from penstock.executor.base import Executor
+from penstock.params import SamplingParams
+from penstock.scheduler.plan import FinishReason, NewRow, Row, RowResult, StepPlan, StepResult, TokenLogprobs
+from penstock.worker.capacity import KVCapacity
+
+VOCAB = 29
+EOS = 0
+
+
+def fingerprint(parent: int, token_id: int) -> int:
+    return hash((parent, token_id))
+
+
+def next_token(state: int, num_output: int, params: SamplingParams) -> int:
+    """The sampler: masks what may end the request before min_tokens."""
+    token_id = (state >> 7) % VOCAB
+    if num_output < params.min_tokens:
+        while token_id in params.all_stop_token_ids:
+            token_id = (token_id + 1) % VOCAB
+    return token_id
+
+
+def uncontended(
+    prompt: list[int], params: SamplingParams, max_model_len: int, error_at: int | None = None
+) -> tuple[list[int], FinishReason, int | None]:
+    """What a request must give: its tokens, why it ends and its stop reason. Written without a scheduler.
+
+    Args:
+        error_at: number of output tokens at which the device fails for this row.
+    """
+    state, output = 0, []
+    for token_id in prompt:
+        state = fingerprint(state, token_id)
+    while True:
+        if error_at is not None and len(output) >= error_at:
+            return output, FinishReason.ERROR, None
+        token_id = next_token(state, len(output), params)
+        output.append(token_id)
+        state = fingerprint(state, token_id)
+        if token_id == EOS and not params.ignore_eos and len(output) >= params.min_tokens:
+            return output, FinishReason.STOP, None
+        if token_id in (params.stop_token_ids or []) and len(output) >= params.min_tokens:
+            return output, FinishReason.STOP, token_id
+        if len(output) == params.max_tokens or len(prompt) + len(output) == max_model_len:
+            return output, FinishReason.LENGTH, None
+
+
+class WorkerRow:
+    """What a worker would keep for one request."""
+
+    def __init__(self, new: NewRow):
+        assert 0 < new.num_prompt_tokens <= len(new.token_ids)
+        self.token_ids = new.token_ids
+        self.num_prompt_tokens = new.num_prompt_tokens
+        self.params = new.params
+        self.block_ids: list[int] = []
+        self.num_computed: int | None = None  # None until the first row
+        self.prints: list[int] = []
+        self.extend_prints()
+
+    def extend_prints(self) -> None:
+        state = self.prints[-1] if self.prints else 0
+        for token_id in self.token_ids[len(self.prints) :]:
+            state = fingerprint(state, token_id)
+            self.prints.append(state)
+
+
+class CheckingExecutor(Executor):
+    """Runs plans against the model of KV content.
+
+    Args:
+        max_step_tokens, max_rows: limits that every plan must keep.
+        burst: tokens per sampling row; more than one stands for speculation.
+        errors: request id -> number of its output tokens at which its rows fail.
+    """
+
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        max_step_tokens: int,
+        max_rows: int,
+        burst: int = 1,
+        errors: dict[str, int] | None = None,
+    ):
+        self.num_blocks = num_blocks
+        self.block_size = block_size
+        self.max_step_tokens = max_step_tokens
+        self.max_rows = max_rows
+        self.burst = burst
+        self.errors = errors or {}
+        self.known: dict[str, WorkerRow] = {}
+        self.ever_known: set[str] = set()
+        self.last_step = 0
+        self.num_tokens_run = 0
+        self.content: list[list[int | None]] = [[None] * block_size for _ in range(num_blocks)]
+
+    def initialize(self, on_progress: Callable[[str, float], None]) -> None:
+        on_progress("nothing to load", 1.0)
+
+    def kv_capacity(self) -> KVCapacity:
+        return KVCapacity(self.num_blocks, "a fixed number of blocks")
+
+    def allocate_kv(self, num_blocks: int) -> None:
+        assert num_blocks == self.num_blocks
+
+    def call(self, method: str, *args: Any) -> list[Any]:
+        raise NotImplementedError(method)
+
+    def shutdown(self) -> None:
+        self.known.clear()
+
+    def execute(self, plan: StepPlan) -> Future[StepResult]:
+        assert plan.step == self.last_step + 1
+        self.last_step = plan.step
+        self._take_in(plan)
+        assert plan.rows, "an empty plan was executed"
+        assert len({row.request_id for row in plan.rows}) == len(plan.rows) <= self.max_rows
+        assert plan.num_tokens <= self.max_step_tokens
+        self.num_tokens_run += plan.num_tokens
+        for row in plan.rows:
+            self._check(row)
+        holders: dict[int, int] = {}
+        for worker_row in self.known.values():
+            for block_id in worker_row.block_ids:
+                holders[block_id] = holders.get(block_id, 0) + 1
+        for row in plan.rows:
+            self._write(row, holders)
+        future: Future[StepResult] = Future()
+        future.set_result(StepResult(plan.step, [self._result(row) for row in plan.rows]))
+        return future
+
+    def _take_in(self, plan: StepPlan) -> None:
+        for request_id in plan.gone:
+            del self.known[request_id]  # a KeyError if it is not known
+        for new in plan.new:
+            assert new.request_id not in self.known
+            self.known[new.request_id] = WorkerRow(new)
+            self.ever_known.add(new.request_id)
+        assert {new.request_id for new in plan.new} <= {row.request_id for row in plan.rows}
+
+    def _check(self, row: Row) -> None:
+        """Before anything is written in this step: tokens follow on, blocks exist, attended slots hold this prefix."""
+        state = self.known[row.request_id]
+        end = row.num_computed + row.num_tokens
+        assert row.num_tokens > 0
+        assert end <= len(state.token_ids)
+        assert row.samples == (end == len(state.token_ids))
+        if state.num_computed is None:
+            assert row.num_computed % self.block_size == 0, "only full blocks are shared"
+            assert row.num_computed == 0 or state.params.prompt_logprobs is None
+        else:
+            assert row.num_computed == state.num_computed
+        state.block_ids += row.new_block_ids
+        assert all(0 < block_id < self.num_blocks for block_id in row.new_block_ids)
+        assert len(set(state.block_ids)) == len(state.block_ids)
+        assert len(state.block_ids) * self.block_size >= end
+        for i in range(0, row.num_computed, self.block_size):
+            wanted = state.prints[i : min(i + self.block_size, row.num_computed)]
+            held = self.content[state.block_ids[i // self.block_size]][: len(wanted)]
+            assert held == wanted, f"{row.request_id} attends to the KV of another prefix"
+
+    def _write(self, row: Row, holders: dict[int, int]) -> None:
+        state = self.known[row.request_id]
+        end = row.num_computed + row.num_tokens
+        for position in range(row.num_computed, end):
+            block_id = state.block_ids[position // self.block_size]
+            assert holders[block_id] == 1, f"{row.request_id} writes to a shared block"
+            self.content[block_id][position % self.block_size] = state.prints[position]
+        state.num_computed = end
+
+    def _result(self, row: Row) -> RowResult:
+        state = self.known[row.request_id]
+        num_output = len(state.token_ids) - state.num_prompt_tokens
+        if row.samples and num_output >= self.errors.get(row.request_id, num_output + 1):
+            return RowResult(row.request_id, [], error="the device failed")
+        sampled: list[int] = []
+        for _ in range(self.burst if row.samples else 0):
+            if row.request_id in self.errors and num_output == self.errors[row.request_id]:
+                break
+            sampled.append(next_token(state.prints[-1], num_output, state.params))
+            state.token_ids.append(sampled[-1])
+            state.extend_prints()
+            num_output += 1
+        result = RowResult(row.request_id, sampled)
+        if state.params.logprobs is not None:
+            result.logprobs = [TokenLogprobs([t], [-0.5], 1) for t in sampled]
+        if state.params.prompt_logprobs is not None:
+            first, end = row.num_computed + 1, row.num_computed + row.num_tokens
+            last = min(end, state.num_prompt_tokens - 1)
+            result.prompt_logprobs = [
+                TokenLogprobs([state.token_ids[p]], [-float(p)], 1) for p in range(first, last + 1)
+            ]
+        return result
