@@ -7,7 +7,7 @@ what is not an option: secrets, limits of the machine, switches of developers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class Variable:
         help: what it does.
         spellings: complete names, the first one that is set counts.
         needs: what a good value is, for the message about a bad one.
+        secret: never printed.
     """
 
     parse: Callable[[str], Any]
@@ -33,6 +34,7 @@ class Variable:
     help: str
     spellings: tuple[str, ...]
     needs: str = "text"
+    secret: bool = False
 
 
 def _bool(text: str) -> bool:
@@ -53,16 +55,18 @@ def _level(text: str) -> str:
     return level
 
 
-def _ours(name: str, parse: Callable[[str], Any], default: Any, help: str, vllm: str | None = "") -> Variable:
+def _ours(
+    name: str, parse: Callable[[str], Any], default: Any, help: str, vllm: str | None = "", secret: bool = False
+) -> Variable:
     """A variable of our own; `vllm` is the other name it has there, "" the same name, None that it has none."""
     needs: dict[Callable[[str], Any], str]
     needs = {_bool: "0 or 1", _seconds: "a number of seconds", _level: "a level such as info", float: "a number"}
     spellings = (PREFIX + name,) if vllm is None else (PREFIX + name, "VLLM_" + (vllm or name))
-    return Variable(parse, default, help, spellings, needs.get(parse, "text"))
+    return Variable(parse, default, help, spellings, needs.get(parse, "text"), secret)
 
 
 VARIABLES: dict[str, Variable] = {
-    "API_KEY": _ours("API_KEY", str, None, "Key that requests must bring, if there is no --api-key."),
+    "API_KEY": _ours("API_KEY", str, None, "Key that requests must bring, if there is no --api-key.", secret=True),
     "LOGGING_LEVEL": _ours("LOGGING_LEVEL", _level, "info", "Lowest level that is logged."),
     "LOGGING_CONFIG_PATH": _ours("LOGGING_CONFIG_PATH", str, None, "As --log-config-file."),
     "LOG_STATS_INTERVAL": _ours("LOG_STATS_INTERVAL", _seconds, 10.0, "Seconds between two lines of statistics."),
@@ -82,7 +86,7 @@ VARIABLES: dict[str, Variable] = {
         "ALLOW_LONG_MAX_MODEL_LEN", _bool, False, "Allow --max-model-len beyond what the model was made for."
     ),
     # Of others, read here because nobody else reads the environment.
-    "OPENAI_API_KEY": Variable(str, None, "Key that `chat` and `complete` send.", ("OPENAI_API_KEY",)),
+    "OPENAI_API_KEY": Variable(str, None, "Key that `chat` and `complete` send.", ("OPENAI_API_KEY",), secret=True),
 }
 
 
@@ -112,3 +116,10 @@ def unknown() -> list[str]:
     """Set names that begin like ours and are none: most likely typing errors."""
     known = {s for v in VARIABLES.values() for s in v.spellings}
     return sorted(n for n in os.environ if n.startswith(PREFIX) and n not in known)
+
+
+def snapshot(others: Sequence[str]) -> dict[str, str]:
+    """What is set, as text: our variables, secrets masked, and those of `others`."""
+    secret = {s: v.secret for v in VARIABLES.values() for s in v.spellings}
+    names = [n for n in (*secret, *others) if n in os.environ]
+    return {n: "(set, not shown)" if secret.get(n) else os.environ[n] for n in sorted(names)}

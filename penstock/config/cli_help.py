@@ -26,7 +26,7 @@ def epilog(options: Iterable[Option]) -> str:
     lines = ["options, by group:"]
     width = max(map(len, groups))
     for title, flags in groups.items():
-        body = textwrap.wrap(" ".join(flags), WIDTH - width - 4)
+        body = textwrap.wrap(" ".join(flags), WIDTH - width - 4, break_on_hyphens=False)
         lines += [f"  {title if i == 0 else '':<{width}}  {line}" for i, line in enumerate(body)]
     return "\n".join([*lines, "", "--help=all, --help=GROUP or --help=WORD describes them."])
 
@@ -91,4 +91,6 @@ def _entry(o: Option) -> str:
     default = default_text(o.default)
     text = o.help + (f" (default: {default})" if default and "Default" not in o.help else "")
     pad = " " * INDENT
-    return f"  {spelling(o)}\n" + textwrap.fill(text, WIDTH, initial_indent=pad, subsequent_indent=pad)
+    return f"  {spelling(o)}\n" + textwrap.fill(
+        text, WIDTH, initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False
+    )
