@@ -212,8 +212,8 @@ class ParamsTable:
             (columns["repetition"] != 1.0) | (columns["frequency"] != 0.0) | (columns["presence"] != 0.0)
         )
         if len(penalised):
-            of_rows = [columns[name][penalised] for name in ("repetition", "frequency", "presence")]
-            found.append(Penalties(penalised, *of_rows, device=self._device))
+            repetition, frequency, presence = (columns[n][penalised] for n in ("repetition", "frequency", "presence"))
+            found.append(Penalties(penalised, repetition, frequency, presence, self._device))
         return found
 
     def _list_processors(self, columns: npt.NDArray[np.void], slots_S: Int64Array) -> list[LogitsProcessor]:

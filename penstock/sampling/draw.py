@@ -1,7 +1,7 @@
 """Draws one token per row from the softmax of its logits, by one uniform number and the inverse of the CDF.
 
-A row's token depends on its own logits, parameters and number only, bit for bit. That rests on: softmax over a whole
-row (torch computes each row by itself), exact elementwise operations, and running sums in float64, which are sequential.
+A row's token depends on its own logits, parameters and number only, bit for bit. That rests on softmax over a whole
+row (torch computes each row by itself), exact elementwise operations, and running sums in float64, made in sequence.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Draw:
         )
 
 
-def draw_plain(logits_RV: torch.Tensor, draw: Draw, use_min_p: bool) -> torch.Tensor:
+def draw_plain(logits_RV: torch.Tensor, draw: Draw) -> torch.Tensor:
     """Tokens drawn from the whole vocabulary: int64 [R], NO_TOKEN where a row has no probabilities.
 
     In two levels, so that the sequential float64 sums are short: which block of tokens, then which token of it.
     """
     weights_RV = (logits_RV / draw.temperature_R.unsqueeze(1)).softmax(-1)
-    if use_min_p:
+    if bool((draw.min_p_R > 0).any()):
         floor_R1 = (weights_RV.amax(-1) * draw.min_p_R).unsqueeze(1)
         weights_RV = weights_RV.masked_fill_(weights_RV < floor_R1, 0.0)
     num_rows, vocab_size = weights_RV.shape
@@ -109,6 +109,6 @@ def _draw_from_head(weights_RK: torch.Tensor, draw: Draw, is_whole: bool) -> tup
     place_R = torch.where(mass_R1 > 0, place_R1, NO_TOKEN).squeeze(1)
     if is_whole:
         return place_R, torch.ones_like(has_top_k)
-    head_is_cut = (has_top_k & (draw.top_k_R <= width)) | (~keep_RK[:, -1] & has_min_p & ~has_top_k)
+    head_is_cut = ~keep_RK[:, -1] | (draw.top_k_R == width)
     reached = ~has_top_k & ~has_min_p & (kept_R1 >= limit_R1).squeeze(1)
     return place_R, head_is_cut | reached | (mass_R1 <= 0).squeeze(1)

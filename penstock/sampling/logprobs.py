@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from penstock.sampling.history import Int64Array
@@ -46,8 +45,3 @@ def _ranks_by_list(logits_RV: torch.Tensor, token_ids_R: torch.Tensor, top_RK: t
     if absent.numel():
         ranks_R[absent] = rank_of(logits_RV[absent], token_ids_R[absent])
     return ranks_R
-
-
-def count_vector(count: int, rows: int) -> Int64Array:
-    """The same number of top tokens for every row."""
-    return np.full(rows, count, np.int64)

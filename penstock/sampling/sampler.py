@@ -92,11 +92,10 @@ class Sampler:
             params.top_p_S,
             torch.from_numpy(uniforms(params.keys_S, history.num_tokens_S)).to(logits_SV.device),
         )
-        for rows_R, part_RV in _chunks(logits_SV, params.plain):
-            part = draw.of(rows_R)
-            tokens_S[rows_R] = draw_plain(part_RV, part, use_min_p=bool((part.min_p_R > 0).any()))
-        for rows_R, part_RV in _chunks(logits_SV, params.truncated):
-            tokens_S[rows_R] = draw_truncated(part_RV, draw.of(rows_R))
+        for part in _chunks(logits_SV, params.plain):
+            tokens_S[part] = draw_plain(logits_SV[part], draw.of(part))
+        for part in _chunks(logits_SV, params.truncated):
+            tokens_S[part] = draw_truncated(logits_SV[part], draw.of(part))
         return tokens_S
 
     @staticmethod
@@ -121,14 +120,11 @@ def _index(rows: Int64Array, like: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(rows).to(like.device)
 
 
-def _chunks(logits_SV: torch.Tensor, group: RowGroup) -> Iterator[tuple[torch.Tensor | slice, torch.Tensor]]:
+def _chunks(logits_SV: torch.Tensor, group: RowGroup) -> Iterator[torch.Tensor | slice]:
     step = rows_at_once(logits_SV.shape[1])
     for start in range(0, len(group.rows), step):
-        if group.covers_all:
-            rows: torch.Tensor | slice = slice(start, start + step)
-        else:
-            rows = _index(group.rows[start : start + step], logits_SV)
-        yield rows, logits_SV[rows]
+        part = slice(start, start + step)
+        yield part if group.covers_all else _index(group.rows[part], logits_SV)
 
 
 def _greedy(logits_RV: torch.Tensor) -> torch.Tensor:

@@ -5,11 +5,14 @@ Knows no tensors and no device; `worker/worker.py` brings the numbers, the engin
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from penstock.errors import StartError
 
 GIB = 1 << 30
+CPU_SHARE = 4  # one part in so many of the free memory: a server is a guest on a CPU machine
 
 
 class KVCapacity(msgspec.Struct, frozen=True):
@@ -53,6 +56,24 @@ class KVDemand(msgspec.Struct, frozen=True):
         return self.max_num_seqs * self.blocks_per_sequence + 1
 
 
+def gpu_budget(free: int, total: int, utilization: float) -> tuple[int, str]:
+    """(bytes for the pool, where they come from): what is left of a share of the whole device after loading."""
+    used = total - free
+    words = f"{utilization:.2f} of {_gib(total)} (--gpu-memory-utilization) less {_gib(used)} in use"
+    return max(0, int(total * utilization) - used), words
+
+
+def cpu_budget(free: int, total: int, utilization: float) -> tuple[int, str]:
+    """A quarter of what is free, within the share of the machine that the engine may fill."""
+    within, words = gpu_budget(free, total, utilization)
+    if free // CPU_SHARE <= within:
+        return free // CPU_SHARE, f"a quarter of {_gib(free)} free memory"
+    return within, words
+
+
+BUDGETS: dict[str, Callable[[int, int, float], tuple[int, str]]] = {"cpu": cpu_budget, "cuda": gpu_budget}
+
+
 def size_pool(demand: KVDemand, available: int, source: str) -> KVCapacity:
     """Blocks of the pool.
 
@@ -88,10 +109,11 @@ def _check_one_sequence(demand: KVDemand, num_blocks: int) -> None:
     if num_blocks - 1 >= demand.blocks_per_sequence:  # block 0 is never handed out
         return
     needed = (demand.blocks_per_sequence + 1) * demand.bytes_per_block
+    has = num_blocks * demand.bytes_per_block
     fits = max(0, num_blocks - 1) * demand.block_size
     raise StartError(
-        f"To serve at least one request with the model's max seq len ({demand.max_model_len}), ({_gib(needed)} KV cache "
-        f"is needed, which is larger than the available KV cache memory ({_gib(num_blocks * demand.bytes_per_block)}). "
+        f"To serve at least one request with the model's max seq len ({demand.max_model_len}), "
+        f"({_gib(needed)} KV cache is needed, which is larger than the available KV cache memory ({_gib(has)}). "
         f"The estimated maximum model length is {fits}. Decrease --max-model-len to that, or give the cache more with "
         f"--kv-cache-memory-bytes, --gpu-memory-utilization or --num-gpu-blocks-override."
     )

@@ -1,0 +1,177 @@
+"""InputBatch: what the worker remembers of each request between steps, in slots of persistent arrays.
+
+Applies what a StepPlan says (who is gone, who is new, whose block table grew) and appends sampled tokens itself. Knows
+no model; `step_inputs.py` turns its arrays into a step's tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from penstock.sampling.batch_params import BatchParams, ParamsTable
+from penstock.sampling.history import Int64Array, RowHistory
+from penstock.scheduler.plan import NewRow, Row, StepPlan
+
+NO_PROMPT_LOGPROBS = -1
+_FIRST_SLOTS, _FIRST_TOKENS, _FIRST_BLOCKS = 8, 256, 16
+
+Table = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class StepRows:
+    """The rows of a plan that run, as arrays in the plan's order.
+
+    Attributes:
+        slots_R, num_computed_R, num_tokens_R: int64.
+        sampling: indices of the rows that sample.
+        failed: (place in the plan, reason) of rows that cannot run; they are not in the arrays.
+    """
+
+    slots_R: Int64Array
+    num_computed_R: Int64Array
+    num_tokens_R: Int64Array
+    sampling: Int64Array
+    failed: list[tuple[int, str]] = field(default_factory=list)
+
+
+class InputBatch:
+    """State of every request that the worker knows.
+
+    Args:
+        vocab_size: width of the model's logits.
+        device: where sampling parameters are kept.
+    """
+
+    def __init__(self, vocab_size: int, device: torch.device):
+        self.tokens: Table = np.zeros((_FIRST_SLOTS, _FIRST_TOKENS), np.int32)
+        self.blocks: Table = np.zeros((_FIRST_SLOTS, _FIRST_BLOCKS), np.int32)  # 0 beyond a request's own
+        self.num_tokens = np.zeros(_FIRST_SLOTS, np.int64)
+        self.num_prompt = np.zeros(_FIRST_SLOTS, np.int64)
+        self.num_blocks = np.zeros(_FIRST_SLOTS, np.int64)
+        self.num_prompt_logprobs = np.full(_FIRST_SLOTS, NO_PROMPT_LOGPROBS, np.int64)
+        self._vocab_size = vocab_size
+        self._params = ParamsTable(vocab_size, device)
+        self._slot_of: dict[str, int] = {}
+        self._failed: dict[str, str] = {}
+        self._free = list(range(_FIRST_SLOTS - 1, -1, -1))
+
+    def __len__(self) -> int:
+        return len(self._slot_of)
+
+    def apply(self, plan: StepPlan) -> StepRows:
+        """Bring the state up to date with a plan and return its rows."""
+        for request_id in plan.gone:
+            self._remove(request_id)
+        for new in plan.new:
+            self._add(new)
+        rows, failed = plan.rows, []
+        if self._failed:
+            failed = [(i, self._failed[r.request_id]) for i, r in enumerate(rows) if r.request_id in self._failed]
+            rows = [r for r in rows if r.request_id not in self._failed]
+        slot_of = self._slot_of
+        slots = [slot_of[r.request_id] for r in rows]
+        for slot, row in zip(slots, rows, strict=True):
+            if row.new_block_ids:
+                self._append_blocks(slot, row.new_block_ids)
+        return self._step_rows(rows, np.array(slots, np.int64), failed)
+
+    def _step_rows(self, rows: list[Row], slots_R: Int64Array, failed: list[tuple[int, str]]) -> StepRows:
+        computed_R = np.array([r.num_computed for r in rows], np.int64)
+        tokens_R = np.array([r.num_tokens for r in rows], np.int64)
+        sampling = np.flatnonzero([r.samples for r in rows])
+        ends_R, known_R = computed_R + tokens_R, self.num_tokens[slots_R]
+        assert (ends_R <= known_R).all(), "a plan runs tokens that the worker does not have"
+        assert (ends_R[sampling] == known_R[sampling]).all(), "a row samples before its last token"
+        return StepRows(slots_R, computed_R, tokens_R, sampling, failed)
+
+    def params(self, slots_S: Int64Array) -> BatchParams:
+        """Sampling parameters of these slots."""
+        return self._params.select(slots_S)
+
+    def history(self, slots_S: Int64Array) -> RowHistory:
+        """What these slots' requests have seen so far."""
+        return RowHistory(self.tokens, slots_S, self.num_prompt[slots_S], self.num_tokens[slots_S])
+
+    def append(self, slots_S: Int64Array, token_ids_S: Int64Array) -> None:
+        """Add one sampled token to each of these slots."""
+        places = self.num_tokens[slots_S]
+        if len(places) and int(places.max()) >= self.tokens.shape[1]:
+            self.tokens = _widened(self.tokens, int(places.max()) + 1)
+        self.tokens[slots_S, places] = token_ids_S
+        self.num_tokens[slots_S] = places + 1
+
+    def _add(self, new: NewRow) -> None:
+        assert new.request_id not in self._slot_of
+        slot = self._free.pop() if self._free else self._grow()
+        try:
+            self._params.set(slot, new.params, _seed_of(new.request_id))
+            token_ids = self._checked(new.token_ids)
+        except Exception as e:  # boundary: whatever is wrong with one request's values ends that request only
+            self._failed[new.request_id] = f"{type(e).__name__}: {e}"
+            self._free.append(slot)
+            return
+        count = len(token_ids)
+        if count > self.tokens.shape[1]:
+            self.tokens = _widened(self.tokens, count)
+        self.tokens[slot, :count] = token_ids
+        self.num_tokens[slot], self.num_prompt[slot] = count, new.num_prompt_tokens
+        wanted = new.params.prompt_logprobs
+        if wanted is None:
+            self.num_prompt_logprobs[slot] = NO_PROMPT_LOGPROBS
+        else:
+            self.num_prompt_logprobs[slot] = self._vocab_size if wanted < 0 else min(wanted, self._vocab_size)
+        self._slot_of[new.request_id] = slot
+
+    def _checked(self, token_ids: list[int]) -> Int64Array:
+        ids = np.array(token_ids, np.int64)
+        if not len(ids) or ids.min() < 0 or ids.max() >= self._vocab_size:
+            raise ValueError(f"prompt token ids must lie in 0..{self._vocab_size - 1}")
+        return ids
+
+    def _remove(self, request_id: str) -> None:
+        if self._failed.pop(request_id, None) is not None:
+            return
+        slot = self._slot_of.pop(request_id)
+        self.blocks[slot, : self.num_blocks[slot]] = 0
+        self.num_blocks[slot] = 0
+        self._params.drop(slot)
+        self._free.append(slot)
+
+    def _append_blocks(self, slot: int, block_ids: list[int]) -> None:
+        start = int(self.num_blocks[slot])
+        end = start + len(block_ids)
+        if end > self.blocks.shape[1]:
+            self.blocks = _widened(self.blocks, end)
+        self.blocks[slot, start:end] = block_ids
+        self.num_blocks[slot] = end
+
+    def _grow(self) -> int:
+        """Twice as many slots; returns a free one."""
+        old = len(self.num_tokens)
+        self.tokens, self.blocks = _heightened(self.tokens), _heightened(self.blocks)
+        self.num_tokens, self.num_prompt = _heightened(self.num_tokens), _heightened(self.num_prompt)
+        self.num_blocks = _heightened(self.num_blocks)
+        self.num_prompt_logprobs = _heightened(self.num_prompt_logprobs)
+        self._free = list(range(2 * old - 1, old, -1))
+        return old
+
+
+def _seed_of(request_id: str) -> int:
+    """A seed for a request without one: its own, and the same again after a preemption."""
+    return int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8).digest(), "little")
+
+
+def _widened(table: Table, columns: int) -> Table:
+    wider = np.zeros((table.shape[0], max(columns, 2 * table.shape[1])), table.dtype)  # untouched pages cost nothing
+    wider[:, : table.shape[1]] = table
+    return wider
+
+
+def _heightened(array: npt.NDArray) -> npt.NDArray:
+    return np.concatenate([array, np.zeros_like(array)])

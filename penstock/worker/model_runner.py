@@ -1,0 +1,112 @@
+"""ModelRunner: one step plan in, one step result out. The only place where batch, model and sampler meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from penstock.attention.base import AttentionBackend
+from penstock.models.interface import Model
+from penstock.sampling.history import Int64Array
+from penstock.sampling.logprobs import token_logprobs
+from penstock.sampling.sampler import Sampled, Sampler, rows_at_once
+from penstock.scheduler.plan import RowResult, StepPlan, StepResult, TokenLogprobs
+from penstock.worker.input_batch import NO_PROMPT_LOGPROBS, InputBatch, StepRows
+from penstock.worker.step_inputs import StepInputs, build_inputs
+
+# Dimensions in tensor names: T running tokens, S rows that sample, H hidden size, V vocabulary.
+
+
+class ModelRunner:
+    """Runs plans in order.
+
+    Args:
+        model: loaded.
+        backend: allocated; owns the KV memory.
+        vocab_size: width of the model's logits.
+        device: where the model lies.
+    """
+
+    def __init__(self, model: Model, backend: AttentionBackend, vocab_size: int, device: torch.device):
+        self._model = model
+        self._backend = backend
+        self._vocab_size = vocab_size
+        self._device = device
+        self._batch = InputBatch(vocab_size, device)
+        self._sampler = Sampler()
+
+    @torch.inference_mode()
+    def execute(self, plan: StepPlan) -> StepResult:
+        """Run a step. A request whose own values are at fault gets an error in its row; anything else is raised."""
+        rows = self._batch.apply(plan)
+        results = [RowResult(row.request_id, []) for row in plan.rows]
+        running = results
+        if rows.failed:
+            reasons = dict(rows.failed)
+            for place, reason in reasons.items():
+                results[place].error = reason
+            running = [result for i, result in enumerate(results) if i not in reasons]
+        if running:
+            self._run(rows, running)
+        return StepResult(plan.step, results)
+
+    def _run(self, rows: StepRows, results: list[RowResult]) -> None:
+        inputs = build_inputs(rows, self._batch, self._backend.block_size, self._device)
+        attention = self._backend.bind(inputs.attention)
+        hidden_TH = self._model(inputs.token_ids_T, inputs.attention.positions_T, attention)
+        for row, logprobs in self._prompt_logprobs(hidden_TH, rows, inputs):
+            results[row].prompt_logprobs = logprobs
+        if len(rows.sampling):
+            self._sample(hidden_TH, rows, inputs, results)
+
+    def _sample(self, hidden_TH: torch.Tensor, rows: StepRows, inputs: StepInputs, results: list[RowResult]) -> None:
+        logits_SV = self._logits(hidden_TH, inputs.last_hidden_S)
+        slots_S = rows.slots_R[rows.sampling]
+        sampled = self._sampler.sample(logits_SV, self._batch.params(slots_S), self._batch.history(slots_S))
+        sampling = rows.sampling.tolist()
+        for row, token_id in zip(sampling, sampled.token_ids.tolist(), strict=True):
+            results[row].token_ids.append(token_id)
+        for index, logprobs in sampled.logprobs.items():
+            results[sampling[index]].logprobs = [logprobs]
+        if sampled.errors:
+            for index, error in sampled.errors.items():
+                results[sampling[index]].token_ids.clear()
+                results[sampling[index]].error = error
+        self._append(slots_S, sampled)
+
+    def _append(self, slots_S: Int64Array, sampled: Sampled) -> None:
+        if sampled.errors:
+            good = np.setdiff1d(np.arange(len(slots_S)), list(sampled.errors))
+            self._batch.append(slots_S[good], sampled.token_ids[good])
+        else:
+            self._batch.append(slots_S, sampled.token_ids)
+
+    def _logits(self, hidden_TH: torch.Tensor, places_S: Int64Array) -> torch.Tensor:
+        if len(places_S) == hidden_TH.shape[0]:  # ascending and distinct, so these are all of them
+            return self._model.logits(hidden_TH)
+        return self._model.logits(hidden_TH[torch.from_numpy(places_S).to(self._device)])
+
+    def _prompt_logprobs(
+        self, hidden_TH: torch.Tensor, rows: StepRows, inputs: StepInputs
+    ) -> Iterator[tuple[int, list[TokenLogprobs]]]:
+        """(row, logprobs of the prompt tokens that follow its running tokens) for rows that want them."""
+        wanted_R = self._batch.num_prompt_logprobs[rows.slots_R]
+        for row in np.flatnonzero(wanted_R != NO_PROMPT_LOGPROBS).tolist():
+            slot, computed = int(rows.slots_R[row]), int(rows.num_computed_R[row])
+            count = min(int(rows.num_tokens_R[row]), int(self._batch.num_prompt[slot]) - 1 - computed)
+            if count <= 0:
+                continue
+            targets = self._batch.tokens[slot, computed + 1 : computed + 1 + count].astype(np.int64)
+            hidden = hidden_TH[int(inputs.first_hidden_R[row]) :][:count]
+            yield row, self._logprobs_of(hidden, torch.from_numpy(targets).to(self._device), int(wanted_R[row]))
+
+    def _logprobs_of(self, hidden_PH: torch.Tensor, targets_P: torch.Tensor, num_top: int) -> list[TokenLogprobs]:
+        found: list[TokenLogprobs] = []
+        step = rows_at_once(self._vocab_size)
+        for start in range(0, len(targets_P), step):
+            logits_PV = self._model.logits(hidden_PH[start : start + step])
+            num_top_P = np.full(logits_PV.shape[0], num_top, np.int64)
+            found += token_logprobs(logits_PV, targets_P[start : start + step], num_top_P)
+        return found

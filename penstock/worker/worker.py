@@ -1,0 +1,124 @@
+"""Worker: one device with its model and KV memory. Executors hold one and call it; it talks to nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from penstock import platforms
+from penstock.attention.base import AttentionBackend
+from penstock.attention.select import create_backend
+from penstock.config.engine_config import EngineConfig
+from penstock.errors import StartError
+from penstock.layers.context import BuildContext
+from penstock.loading.loader import load_weights
+from penstock.models.interface import Model
+from penstock.models.registry import build
+from penstock.platforms.base import Device
+from penstock.scheduler.plan import StepPlan, StepResult
+from penstock.worker.capacity import BUDGETS, KVCapacity, KVDemand, size_pool
+from penstock.worker.model_runner import ModelRunner
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+class Worker:
+    """Order of calls: initialize, kv_capacity, allocate_kv, then execute; last shutdown.
+
+    Attributes:
+        CALLABLE: methods that may be called by name through an executor.
+    """
+
+    CALLABLE = frozenset({"describe"})
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        self._threads = 0
+        self._device: Device | None = None
+        self._model: Model | None = None
+        self._backend: AttentionBackend | None = None
+        self._runner: ModelRunner | None = None
+
+    @property
+    def backend(self) -> AttentionBackend:
+        assert self._backend is not None, "initialize comes first"
+        return self._backend
+
+    @property
+    def device(self) -> Device:
+        assert self._device is not None, "initialize comes first"
+        return self._device
+
+    def initialize(self, on_progress: Callable[[str, float], None]) -> None:
+        """Open the device, build the model and load its weights.
+
+        Raises:
+            StartError: the files, options or machine do not allow it.
+        """
+        config = self._config
+        if config.cache.dtype != config.model.dtype:
+            raise StartError(
+                f"--kv-cache-dtype {config.cache.dtype}: keys and values are kept in the model's type here, "
+                f"{config.model.dtype}; leave the option at auto."
+            )
+        self._device = platforms.current(config.device.platform).device()
+        self._threads = self._device.set_threads(config.device.cpu_threads)
+        on_progress("building the model", 0.0)
+        dtype, torch_device = _DTYPES[config.model.dtype], self._device.torch_device
+        context = BuildContext(dtype=dtype, device=torch_device, max_len=config.model.max_model_len)
+        self._model = build(config.model.shape, context)
+        load_weights(
+            self._model, config.model.path, config.model.load_format, lambda done: on_progress("loading weights", done)
+        )
+        self._backend = create_backend("auto", config.model.shape, config.cache.block_size, dtype, torch_device)
+        on_progress("loading weights", 1.0)
+
+    def kv_capacity(self) -> KVCapacity:
+        """How many KV blocks to allocate.
+
+        Raises:
+            StartError: less than one sequence of max_model_len tokens fits.
+        """
+        config = self._config
+        demand = KVDemand(
+            block_size=config.cache.block_size,
+            bytes_per_block=self.backend.bytes_per_block(),
+            max_model_len=config.model.max_model_len,
+            max_num_seqs=config.scheduler.max_num_seqs,
+            memory_bytes=config.cache.memory_bytes,
+            num_blocks_override=config.cache.num_blocks_override,
+        )
+        free, total = self.device.memory()
+        available, source = BUDGETS[config.device.platform](free, total, config.cache.memory_utilization)
+        return size_pool(demand, available, source)
+
+    def allocate_kv(self, num_blocks: int) -> None:
+        """Make the KV pool and become ready to execute."""
+        assert self._model is not None, "initialize comes first"
+        self.backend.allocate(num_blocks)
+        self._runner = ModelRunner(
+            self._model, self.backend, self._config.model.shape.vocab_size, self.device.torch_device
+        )
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        """Run one step."""
+        assert self._runner is not None, "allocate_kv comes first"
+        return self._runner.execute(plan)
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for logs and `collect-env`."""
+        free, total = self.device.memory()
+        return {
+            "platform": self._config.device.platform,
+            "threads": self._threads,
+            "dtype": self._config.model.dtype,
+            "attention": type(self.backend).__name__,
+            "memory_free": free,
+            "memory_total": total,
+        }
+
+    def shutdown(self) -> None:
+        """Let go of model and KV memory."""
+        self._runner = self._backend = self._model = None
