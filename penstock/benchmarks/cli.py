@@ -46,7 +46,9 @@ def serve_command(argv: list[str]) -> int:
 
 def serve_parser() -> argparse.ArgumentParser:
     """The options of `bench serve`."""
-    parser = argparse.ArgumentParser(prog="penstock bench serve", description="Put load on a running server.")
+    parser = argparse.ArgumentParser(
+        prog="penstock bench serve", usage="%(prog)s [options]", description="Put load on a running server."
+    )
     _add_target(parser.add_argument_group("target"))
     _add_load(parser.add_argument_group("load"))
     add_dataset_arguments(parser, default_name="random", default_prompts=1000)

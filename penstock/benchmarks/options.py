@@ -10,12 +10,17 @@ from typing import Any
 from penstock.benchmarks.datasets import DATASETS, DatasetOptions
 
 
-def add_dataset_arguments(parser: argparse.ArgumentParser, default_name: str, default_prompts: int) -> None:
+def add_dataset_arguments(parser: argparse.ArgumentParser, default_name: str | None, default_prompts: int) -> None:
     """The --dataset-*, --num-prompts, length and seed options, as one group of the help."""
     group = parser.add_argument_group("dataset")
     add = group.add_argument
     names = ", ".join(DATASETS)
-    add("--dataset-name", default=default_name, metavar="NAME", help=f"{names} (default: {default_name})")
+    add(
+        "--dataset-name",
+        default=default_name,
+        metavar="NAME",
+        help=f"{names} (default: {default_name or 'random; sharegpt if there is a path'})",
+    )
     add("--dataset-path", metavar="FILE", help="local file of sharegpt (JSON) or custom (JSON lines)")
     add("--num-prompts", type=positive, default=default_prompts, help="requests to send (default: %(default)s)")
     add("--input-len", type=positive, help="prompt tokens, whatever the dataset's own option says")
