@@ -123,3 +123,9 @@ def snapshot(others: Sequence[str]) -> dict[str, str]:
     secret = {s: v.secret for v in VARIABLES.values() for s in v.spellings}
     names = [n for n in (*secret, *others) if n in os.environ]
     return {n: "(set, not shown)" if secret.get(n) else os.environ[n] for n in sorted(names)}
+
+
+def for_child(import_folder: str) -> dict[str, str]:
+    """The environment of a Python process of ours: this one's, and our package importable even if not installed."""
+    rest = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": import_folder + (os.pathsep + rest if rest else "")}

@@ -8,10 +8,13 @@ here runs on the loop that `start` was called on; nothing blocks it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+from penstock import envs
 from penstock.config.engine_config import EngineConfig
 from penstock.config.resolve import resolve
 from penstock.config.sections import EngineArgs
@@ -20,17 +23,19 @@ from penstock.engine.input_processor import InputProcessor, Prompt
 from penstock.engine.messages import AbortRequests, CoreOutputs, Ready
 from penstock.engine.output_processor import OutputProcessor
 from penstock.engine.request_state import OpenRequest
-from penstock.errors import EngineDeadError, NotReadyError
+from penstock.errors import DeadlineError, EngineDeadError, NotReadyError, PenstockError
 from penstock.observability.logging import get_logger
 from penstock.observability.stats import StatsRecorder
 from penstock.outputs import RequestOutput
 from penstock.params import SamplingParams
+from penstock.scheduler.plan import EngineOutput
 from penstock.tokenizers.chat_template import ChatTemplate
 from penstock.tokenizers.tokenizer import Tokenizer
 
 logger = get_logger(__name__)
 
 OUTPUTS_PER_TURN = 128  # outputs handled before other tasks of the loop get their turn
+WATCH_EVERY_S = 5.0
 
 
 class AsyncLLM:
@@ -44,12 +49,31 @@ class AsyncLLM:
         config, stats: as given.
         tokenizer: None with --skip-tokenizer-init.
         chat_template: the model's own; `.exists` says whether there is one.
-        loading: (what, fraction) of the last progress report while the model loads.
-        ready_info: sizes the core reported when it was ready, None before.
     """
 
     def __init__(self, config: EngineConfig, stats: StatsRecorder | None = None):
-        ...
+        self.config = config
+        self.stats = stats
+        path = config.model.tokenizer_path
+        self.tokenizer = None if path is None else Tokenizer.from_folder(path)
+        self.chat_template = ChatTemplate(
+            self.tokenizer.chat_template if self.tokenizer else None,
+            self.tokenizer.special_tokens if self.tokenizer else None,
+        )
+        self._inputs = input_processor(config, self.tokenizer)
+        self._outputs = OutputProcessor(stats)
+        self._client: CoreClient | None = None
+        self._budget = RestartBudget()
+        self._pending: deque[EngineOutput] = deque()
+        self._pump_scheduled = False
+        self._was_ready = False
+        self._stopped = False
+        self._last_submit = 0.0
+        self._fatal: PenstockError | None = None
+        self._last_death: EngineDeadError | None = None
+        self._drained = asyncio.Event()
+        self._ready_or_over = asyncio.Event()
+        self._watchdog: asyncio.Task[None] | None = None
 
     @classmethod
     def from_engine_args(cls, args: EngineArgs, stats: StatsRecorder | None = None) -> AsyncLLM:
@@ -64,6 +88,9 @@ class AsyncLLM:
 
     async def start(self) -> None:
         """Spawn the engine core; returns at once, while the model loads."""
+        assert self._client is None, "start is called once"
+        self._spawn()
+        self._watchdog = asyncio.create_task(self._watch_progress())
 
     async def wait_ready(self) -> None:
         """Wait until requests can be taken.
@@ -72,30 +99,53 @@ class AsyncLLM:
             StartError: the core says that it cannot start; one sentence.
             EngineDeadError: it died while it started, or did not answer in time.
         """
+        while not self.is_ready:
+            if self._fatal is not None:
+                raise self._fatal
+            if self._stopped:
+                raise EngineDeadError("The engine was shut down.")
+            assert self._client is not None, "start comes first"
+            await self._ready_or_over.wait()
 
     @property
     def is_ready(self) -> bool:
         """The model is loaded and the core is alive."""
-        raise NotImplementedError
+        return self._client is not None and self._client.is_ready and not self._stopped
 
     @property
     def is_running(self) -> bool:
         """Started, not shut down, and not given up; also true while the core loads or is started again."""
-        raise NotImplementedError
+        return self._client is not None and not self._stopped and self._fatal is None
 
     @property
     def is_stopped(self) -> bool:
-        raise NotImplementedError
+        """Not started yet, or shut down."""
+        return self._client is None or self._stopped
 
     @property
     def errored(self) -> bool:
         """The core died and will not be started again."""
-        raise NotImplementedError
+        return self._fatal is not None
 
     @property
     def dead_error(self) -> EngineDeadError:
         """The error that open requests of a dead core end with."""
-        raise NotImplementedError
+        return self._last_death or EngineDeadError("The engine is gone.")
+
+    @property
+    def loading(self) -> tuple[str, float]:
+        """What the core does while it loads, and the share done."""
+        return ("starting", 0.0) if self._client is None else self._client.loading
+
+    @property
+    def ready_info(self) -> Ready | None:
+        """Sizes the core reported when it was ready."""
+        return None if self._client is None else self._client.ready_info
+
+    @property
+    def core_pid(self) -> int | None:
+        """The process that runs the model."""
+        return None if self._client is None else self._client.pid
 
     async def check_health(self) -> None:
         """
@@ -103,9 +153,73 @@ class AsyncLLM:
             EngineDeadError: given up for good.
             NotReadyError: loading, restarting or stopped.
         """
+        if self._fatal is not None:
+            raise self.dead_error
+        if not self.is_ready:
+            raise NotReadyError("The engine is stopped." if self.is_stopped else "The model is loading.")
 
     async def shutdown(self) -> None:
         """Stop the core; open requests end with an EngineDeadError. Safe to call twice."""
+        if not self._begin_stop():
+            return
+        if self._client is not None:
+            await self._client.stop()
+
+    def close(self) -> None:
+        """As `shutdown`, at once and without an event loop's help: for exits."""
+        if self._begin_stop() and self._client is not None:
+            self._client.kill()
+
+    def _begin_stop(self) -> bool:
+        if self._stopped:
+            return False
+        self._stopped = True
+        self._ready_or_over.set()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._pending.clear()
+        self._outputs.fail_all(EngineDeadError("The engine was shut down."), time.monotonic())
+        self._check_drained()
+        return True
+
+    def _spawn(self) -> None:
+        level = logging.getLevelName(logger.getEffectiveLevel()).lower()
+        self._ready_or_over.clear()
+        self._client = CoreClient(self.config, self._on_outputs, self._on_dead, level, on_ready=self._on_ready)
+        self._client.start()
+
+    def _on_ready(self) -> None:
+        self._was_ready = True
+        self._ready_or_over.set()
+
+    def _on_dead(self, error: PenstockError) -> None:
+        """The core is gone: every open request ends now, and another core is started if the budget allows."""
+        self._pending.clear()
+        dead = error if isinstance(error, EngineDeadError) else EngineDeadError("The engine could not start.")
+        self._last_death = dead
+        self._outputs.fail_all(dead, time.monotonic())
+        self._check_drained()
+        if self._was_ready and self._budget.take():
+            logger.error("%s Starting it again.", error)
+            self._spawn()
+        else:
+            self._fatal = error
+            logger.error("%s", error)
+            self._ready_or_over.set()
+
+    async def _watch_progress(self) -> None:
+        """Take a core as dead that does not become ready, or has work and does not finish a step."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            client = self._client
+            if client is None or self._fatal is not None:
+                return
+            now = time.monotonic()
+            if not client.is_ready and now - client.started > envs.ENGINE_READY_TIMEOUT_S:
+                client.give_up(f"The engine was not ready within {envs.ENGINE_READY_TIMEOUT_S:g} seconds.")
+            silent = now - max(client.last_message, self._last_submit)
+            if client.is_ready and self._outputs.num_unfinished and silent > envs.STEP_TIMEOUT_S:
+                client.give_up(f"The engine made no progress for {silent:.0f} seconds and was killed.")
 
     # Requests
 
@@ -136,8 +250,45 @@ class AsyncLLM:
             ClientError: the request cannot be done.
             NotReadyError: the model is loading, or the engine is stopping.
             EngineDeadError: the engine is gone for good.
+            DeadlineError: the deadline has passed already.
         """
-        raise NotImplementedError
+        arrival_time = time.monotonic()
+        await self.check_health()
+        inputs = self._inputs
+        parsed = inputs.parse(prompt)
+        params = inputs.complete_params(sampling_params)
+        ids = parsed.token_ids
+        if ids is None:
+            assert parsed.text is not None
+            tokenizer = inputs.need_tokenizer()
+            inputs.check_text(parsed.text, truncate_prompt_tokens is not None)
+            ids = await tokenizer.encode_async(parsed.text, add_special_tokens)
+        ids = inputs.truncate(ids, truncate_prompt_tokens)
+        inputs.check_ids(ids)
+        if deadline is not None and deadline <= time.monotonic():
+            raise DeadlineError("The request's deadline passed before it was started.")
+        await self.check_health()  # it may have changed while a long prompt was tokenized
+        request, messages = inputs.open_request(
+            request_id,
+            parsed,
+            ids,
+            params,
+            arrival_time=arrival_time,
+            priority=priority,
+            cache_salt=cache_salt,
+            deadline=deadline,
+        )
+        assert self._client is not None
+        stream = RequestStream(request, self._abort_request)
+        self._outputs.add(request)
+        self._drained.clear()
+        if self._outputs.num_unfinished == len(messages):
+            self._last_submit = arrival_time  # the core was idle until now
+        for message in messages:
+            self._client.send(message)
+        if deadline is not None:
+            stream.end_at(deadline)
+        return stream
 
     async def generate(
         self,
@@ -163,13 +314,19 @@ class AsyncLLM:
 
     async def abort(self, request_id: str | Iterable[str]) -> None:
         """End requests by their callers' ids; their streams get a last output with finish_reason "abort"."""
+        ids = [request_id] if isinstance(request_id, str) else request_id
+        self._send_aborts(self._outputs.abort_ids(ids, time.monotonic()))
 
     async def call(self, method: str, *args: Any) -> Any:
         """Run a method of the core (`EngineCore.CALLABLE`) and wait for its result.
 
         Raises:
-            ClientError: there is no such method, or it refused. EngineDeadError: the core died.
+            ClientError: there is no such method, or it refused.
+            NotReadyError: the model is loading. EngineDeadError: the core died.
         """
+        await self.check_health()
+        assert self._client is not None
+        return await self._client.call(method, args)
 
     async def reset_prefix_cache(self) -> bool:
         """Forget cached prefixes; False if blocks are in use."""
@@ -177,39 +334,135 @@ class AsyncLLM:
 
     def get_default_sampling_params(self) -> SamplingParams:
         """Sampling parameters with the model's own defaults (generation_config.json)."""
-        raise NotImplementedError
+        return self._inputs.default_sampling_params()
 
     @property
     def num_unfinished(self) -> int:
         """Answers that are open: a request with n answers counts n."""
-        raise NotImplementedError
+        return self._outputs.num_unfinished
 
     @property
     def num_prefill_tokens(self) -> int:
-        """Prompt tokens of open requests that have no output yet."""
-        raise NotImplementedError
+        """Prompt tokens of open answers that have no output yet."""
+        return self._outputs.num_prefill_tokens
 
     async def wait_for_requests_to_drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing is open; False if that took longer than `timeout` seconds."""
-        raise NotImplementedError
+        if not self._outputs.num_unfinished:
+            return True
+        try:
+            await asyncio.wait_for(self._drained.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def _abort_request(self, request: OpenRequest, error: PenstockError | None) -> None:
+        self._send_aborts(self._outputs.abort(request, time.monotonic(), error))
+
+    def _send_aborts(self, core_ids: list[str]) -> None:
+        if core_ids and self._client is not None:
+            self._client.send(AbortRequests(core_ids))
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        if not self._outputs.num_unfinished:
+            self._drained.set()
+
+    def _on_outputs(self, message: CoreOutputs) -> None:
+        if message.stats is not None:
+            self._outputs.step_stats(message.stats)
+        self._pending.extend(message.outputs)
+        if not self._pump_scheduled:
+            self._pump()
+
+    def _pump(self) -> None:
+        """Handle some outputs; the rest after other tasks had their turn."""
+        pending = self._pending
+        turn = [pending.popleft() for _ in range(min(len(pending), OUTPUTS_PER_TURN))]
+        self._send_aborts(self._outputs.process(turn, time.monotonic()))
+        self._pump_scheduled = bool(pending)
+        if pending:
+            asyncio.get_running_loop().call_soon(self._pump)
 
 
 class RequestStream:
-    """The outputs of one request, as an async iterator.
+    """The outputs of one request, as an async iterator with one reader.
+
+    Args:
+        request: the open request.
+        abort: ends it in the engine, with or without an error for its reader.
 
     Attributes:
         request_id: the caller's.
         prompt_token_ids: what runs.
     """
 
-    async def __anext__(self) -> RequestOutput:
-        raise NotImplementedError
+    def __init__(self, request: OpenRequest, abort: Callable[[OpenRequest, PenstockError | None], None]):
+        self.request_id = request.request_id
+        self.prompt_token_ids = request.prompt_token_ids
+        self._request = request
+        self._abort = abort
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = False
+        request.on_output = self._wake
 
     def __aiter__(self) -> RequestStream:
         return self
 
+    async def __anext__(self) -> RequestOutput:
+        if self._over:
+            raise StopAsyncIteration
+        while True:
+            try:
+                output = self._request.take()
+            except PenstockError:
+                self.close()
+                raise
+            if output is not None:
+                if output.finished:
+                    self.close()
+                return output
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
     def close(self) -> None:
         """Abort the request in the core if it is still open. Safe to call at any time, twice, and after the end."""
+        if self._over:
+            return
+        self._over = True
+        self._request.on_output = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._request.finished:
+            self._abort(self._request, None)
+
+    def end_at(self, deadline: float) -> None:
+        """Let the request end with a DeadlineError at that `time.monotonic()`."""
+        error = DeadlineError("The request's deadline passed before it was answered.")
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(deadline - time.monotonic(), self._abort, self._request, error)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def input_processor(config: EngineConfig, tokenizer: Tokenizer | None) -> InputProcessor:
+    """The input processor for a configuration."""
+    model = config.model
+    return InputProcessor(
+        tokenizer,
+        vocab_size=model.shape.vocab_size,
+        max_model_len=model.max_model_len,
+        max_logprobs=model.max_logprobs,
+        eos_token_ids=model.eos_token_ids,
+        defaults=model.generation_defaults,
+        seed=model.seed,
+    )
 
 
 AsyncLLMEngine = AsyncLLM

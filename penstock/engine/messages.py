@@ -1,6 +1,7 @@
 """What crosses between a front (API server, LLM) and an engine core, as msgspec structs; never pickle.
 
-Front to core: AddRequest, AbortRequests, Call. Core to front: Loading, Ready, CoreOutputs, CallReply, CoreFailed.
+Front to core: Start, AddRequest, AbortRequests, Call, Shutdown. Core to front: Hello, Loading, Ready, CoreOutputs,
+CallReply, CoreFailed. A core process says Hello, gets a Start, and reports Loading until it is Ready or CoreFailed.
 """
 
 from __future__ import annotations
@@ -9,8 +10,16 @@ from typing import Any
 
 import msgspec
 
+from penstock.config.engine_config import EngineConfig
 from penstock.params import SamplingParams
 from penstock.scheduler.plan import EngineOutput, SchedulerStats
+
+
+class Start(msgspec.Struct, tag="start", array_like=True):
+    """The first message to a core: what to load."""
+
+    config: EngineConfig
+    log_level: str = "info"
 
 
 class AddRequest(msgspec.Struct, tag="add", array_like=True):
@@ -51,7 +60,13 @@ class Shutdown(msgspec.Struct, tag="shutdown", array_like=True):
     """Stop the process; what is in flight is dropped."""
 
 
-ToCore = AddRequest | AbortRequests | Call | Shutdown
+ToCore = Start | AddRequest | AbortRequests | Call | Shutdown
+
+
+class Hello(msgspec.Struct, tag="hello", array_like=True):
+    """The first message of a core: the process lives and is connected."""
+
+    pid: int
 
 
 class Loading(msgspec.Struct, tag="loading", array_like=True):
@@ -92,4 +107,4 @@ class CoreFailed(msgspec.Struct, tag="failed", array_like=True):
     is_start_error: bool = False
 
 
-FromCore = Loading | Ready | CoreOutputs | CallReply | CoreFailed
+FromCore = Hello | Loading | Ready | CoreOutputs | CallReply | CoreFailed

@@ -21,7 +21,14 @@ from penstock.tokenizers.template_sandbox import ChatTemplateEnvironment, step_v
 Message = Mapping[str, Any]
 MAX_OUTPUT_CHARS = 8 << 20
 CONTENT_FORMATS = ("auto", "string", "openai")
-_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal", "thinking": "thinking"}
+# Part type -> the member that holds its text.
+_TEXT_PARTS = {
+    "text": "text",
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+    "thinking": "thinking",
+}
 _RESERVED = {"messages", "tools", "documents", "add_generation_prompt"}
 
 
@@ -117,7 +124,7 @@ class ChatTemplate:
             return self._sources["default"]
         if self._sources:
             names = ", ".join(sorted(self._sources))
-            raise ClientError(f"The model has several chat templates ({names}) but none called default.", "chat_template")
+            raise ClientError(f"The model's chat templates are {names}; none is the default.", "chat_template")
         raise ClientError(
             "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat template "
             "if the tokenizer does not define one.",
@@ -130,7 +137,8 @@ class ChatTemplate:
             for piece in template.generate(**variables, **step_variables()):
                 size += len(piece)
                 if size > self._max_output_chars:
-                    raise ClientError(f"The chat template writes more than {self._max_output_chars} characters.", "messages")
+                    limit = self._max_output_chars
+                    raise ClientError(f"The chat template writes more than {limit} characters.", "messages")
                 pieces.append(piece)
         except ClientError:
             raise

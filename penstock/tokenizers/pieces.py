@@ -17,7 +17,7 @@ _LOCAL_DECODERS = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
 
 
 def byte_alphabet() -> dict[str, int]:
-    """The characters that byte-level vocabularies write bytes with: printable Latin-1 as itself, the rest from 256 up."""
+    """The characters that byte-level vocabularies write bytes with: printable Latin-1 as is, others from 256 up."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [b for b in range(256) if b not in set(plain)]
     return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(rest)}
@@ -74,7 +74,8 @@ class PieceTable(dict[int, bytes]):
     def _longest(self, spec: dict[str, Any]) -> int | None:
         shrinks = _names(spec.get("normalizer")) - {"Prepend", "Replace", "Sequence"}
         covers_all = self.kind == "byte_level" or bool(self.byte_ids)
-        if shrinks or not covers_all or any(t.lstrip or t.rstrip for t in self._backend.get_added_tokens_decoder().values()):
+        added = self._backend.get_added_tokens_decoder().values()
+        if shrinks or not covers_all or any(t.lstrip or t.rstrip for t in added):
             return None
         return max((len(t) for t in self._vocab), default=1)
 

@@ -85,7 +85,7 @@ class ChatTemplateEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
             _check_format(left)
         return check_size(super().call_binop(context, operator, left, right))
 
-    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Calls of methods and functions; macros only take a step."""
         if getattr(__obj, "__name__", "") in ("format", "format_map"):
             method = getattr(__obj, "__wrapped__", __obj)  # the sandbox wraps a string's format
@@ -106,8 +106,9 @@ def check_size(value: Any) -> Any:
 
 def _add_limits(template: nodes.Template) -> None:
     """Put a step into every loop round and macro call, and a check around every `~`."""
-    for loop in [*template.find_all((nodes.For, nodes.Macro, nodes.CallBlock))]:
-        loop.body.insert(0, nodes.ExprStmt(_call(_STEP, [], loop.lineno), lineno=loop.lineno))
+    repeated: list[nodes.For | nodes.Macro] = [*template.find_all(nodes.For), *template.find_all(nodes.Macro)]
+    for body in repeated:
+        body.body.insert(0, nodes.ExprStmt(_call(_STEP, [], body.lineno), lineno=body.lineno))
     _wrap_concats(template)
 
 

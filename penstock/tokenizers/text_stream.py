@@ -25,6 +25,10 @@ class TextStream(ABC):
     def feed(self, ids: Sequence[int]) -> str:
         """Text that is certain after these further ids; may be empty."""
 
+    def peek(self) -> str:
+        """Complete characters that are held back because later ids may still change them; may be empty."""
+        return ""
+
     @abstractmethod
     def finish(self) -> str:
         """What was still held back. Nothing may be fed afterwards."""
@@ -104,12 +108,13 @@ class PieceStream(TextStream):
             self._first = None
         return text
 
+    def peek(self) -> str:
+        text = self._backend.decode(self._first, skip_special_tokens=False) if self._first else _valid(self._run)
+        return "" if REPLACEMENT in text else text
+
     def _end_run(self) -> str:
-        run, self._run = bytes(self._run), bytearray()
-        try:
-            return run.decode()
-        except UnicodeDecodeError:
-            return REPLACEMENT * len(run)
+        run, self._run = self._run, bytearray()
+        return _valid(run) or REPLACEMENT * len(run)
 
     def finish(self) -> str:
         if self._first:
@@ -117,8 +122,15 @@ class PieceStream(TextStream):
         return self._end_run()
 
 
+def _valid(run: bytearray) -> str:
+    try:
+        return run.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
 class WindowStream(TextStream):
-    """For decoders that look at neighbours (WordPiece, CTC, none): decode a few tokens with and without the new ones."""
+    """For decoders that look at neighbours (WordPiece, CTC, none): decodes a few tokens with and without the new."""
 
     def __init__(self, backend: tokenizers.Tokenizer, hidden: frozenset[int], raw: dict[int, str]):
         self._backend = backend

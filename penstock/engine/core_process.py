@@ -1,0 +1,186 @@
+"""The engine core's process: `python -m penstock.engine.core_process ADDRESS`.
+
+Connects to its front, loads the model it is told to, then runs steps while there is work and sleeps on the socket while
+there is none. Ends when the front says so, on SIGTERM, and at once when its parent is gone: standard input is a pipe
+that the parent holds open.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import NoReturn
+
+from penstock.engine.core import EngineCore, build_core
+from penstock.engine.ipc import CoreChannel
+from penstock.engine.messages import (
+    AbortRequests,
+    AddRequest,
+    Call,
+    CallReply,
+    CoreFailed,
+    CoreOutputs,
+    Hello,
+    Loading,
+    Ready,
+    Shutdown,
+    Start,
+    ToCore,
+)
+from penstock.errors import ClientError, StartError
+from penstock.executor.base import executors
+from penstock.observability.logging import get_logger, setup
+from penstock.scheduler.plan import EngineOutput, FinishReason
+
+logger = get_logger(__name__)
+
+REPORT_EVERY_S = 0.5  # a core with work tells that it lives at least this often, once a step is done
+NOTHING_TO_RUN_WAIT_MS = 5  # work that cannot run now (blocks are taken) is tried again after this
+
+
+class CoreLoop:
+    """Feeds a core from the channel and the channel from the core.
+
+    Args:
+        core: ready to run.
+        channel: connected to the front.
+    """
+
+    def __init__(self, core: EngineCore, channel: CoreChannel):
+        self._core = core
+        self._channel = channel
+        self._stopping = False
+        self._last_report = 0.0
+        self._changed = False  # requests came or went without a step since the last report
+
+    def run(self) -> None:
+        """Until the front says Shutdown."""
+        wait_ms: int | None = None
+        while True:
+            self._receive(wait_ms)
+            if self._stopping:
+                return
+            if self._core.has_work():
+                wait_ms = 0 if self._step() else NOTHING_TO_RUN_WAIT_MS
+            else:
+                wait_ms = None
+                if self._changed:
+                    self._report([])
+
+    def _receive(self, wait_ms: int | None) -> None:
+        """Take all messages that are there; wait for the first as told."""
+        message = self._channel.receive(wait_ms)
+        while message is not None and not self._stopping:
+            self._handle(message)
+            message = self._channel.receive(0)
+
+    def _handle(self, message: ToCore) -> None:
+        if isinstance(message, AddRequest):
+            self._add(message)
+        elif isinstance(message, AbortRequests):
+            self._core.abort(message.request_ids)
+            self._changed = True
+        elif isinstance(message, Call):
+            self._channel.send(self._call(message))
+        elif isinstance(message, Shutdown):
+            self._stopping = True
+        else:
+            logger.error("Dropped a %s message that does not belong here", type(message).__name__)
+
+    def _add(self, message: AddRequest) -> None:
+        try:
+            self._core.add(message)
+        except ClientError as e:  # the front checked it; what it missed ends this request alone
+            self._report([EngineOutput(message.request_id, [], FinishReason.ERROR, error=str(e))])
+        self._changed = True
+
+    def _call(self, message: Call) -> CallReply:
+        try:
+            return CallReply(message.call_id, self._core.call(message.method, *message.args))
+        except (ClientError, TypeError, AssertionError) as e:
+            return CallReply(message.call_id, error=str(e) or type(e).__name__)
+
+    def _step(self) -> bool:
+        """One step; false if nothing could run."""
+        outputs = self._core.step()
+        stats = self._core.stats()
+        if outputs or time.monotonic() - self._last_report > REPORT_EVERY_S:
+            self._report(outputs)
+        return bool(outputs or stats.step_tokens)
+
+    def _report(self, outputs: list[EngineOutput]) -> None:
+        self._channel.send(CoreOutputs(outputs, self._core.stats()))
+        self._last_report = time.monotonic()
+        self._changed = False
+
+
+def serve(channel: CoreChannel) -> int:
+    """Load and run; the exit status."""
+    channel.send(Hello(os.getpid()))
+    executors.get("uni")  # imports torch, which takes a second or two, while the front gets ready to answer
+    start = channel.receive(None)
+    if not isinstance(start, Start):
+        logger.error("The front's first message was not a Start")
+        return 1
+    setup(start.log_level, "EngineCore")
+    began = time.monotonic()
+    core: EngineCore | None = None
+    try:
+        core = build_core(start.config, lambda what, fraction: channel.send(Loading(what, fraction)))
+        logger.info("%s", core.kv_explanation)
+        channel.send(_ready(start, core, time.monotonic() - began))
+        CoreLoop(core, channel).run()
+        return 0
+    except StartError as e:
+        channel.send(CoreFailed(str(e), is_start_error=True))
+        return 1
+    except Exception as e:  # boundary: whatever ends the core is told to the front, which restarts it
+        logger.error("The engine core failed:\n%s", traceback.format_exc())
+        channel.send(CoreFailed(f"{type(e).__name__}: {e}"))
+        return 1
+    finally:
+        if core is not None:
+            core.shutdown()
+
+
+def _ready(start: Start, core: EngineCore, seconds: float) -> Ready:
+    config = start.config
+    return Ready(core.scheduler.kv.num_blocks, config.cache.block_size, config.model.max_model_len, seconds)
+
+
+def exit_with_parent() -> None:
+    """End this process when the other end of standard input is closed, whatever the main thread does."""
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _stop(signum: int, frame: object) -> NoReturn:
+    raise SystemExit(0)
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print("usage: python -m penstock.engine.core_process ADDRESS (its front starts it)", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front decides
+    signal.signal(signal.SIGTERM, _stop)
+    setup("info", "EngineCore")
+    exit_with_parent()
+    channel = CoreChannel(sys.argv[1])
+    try:
+        return serve(channel)
+    finally:
+        channel.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
