@@ -1,4 +1,4 @@
-"""How long a context fits into memory, estimated before anything is loaded, for --max-model-len auto.
+"""How many tokens the KV pool will hold, estimated before anything is loaded, for --max-model-len auto.
 
 The size of the pool itself is the worker's to decide, after loading; this stays below it on purpose.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from penstock.config.shape import ModelShape
-from penstock.platforms.base import Platform
+from penstock.platforms.base import PlatformFacts
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 CPU_SHARE = 0.25  # of the free memory, as the worker takes by default
@@ -16,21 +16,27 @@ MARGIN = 0.9  # for what the estimate does not know: activations, the tokenizer,
 
 
 def weight_bytes(model_dir: str, dtype: str) -> int:
-    """Bytes of the weights in memory; a 16-bit file is assumed, which is too much rather than too little."""
+    """Bytes of the weights in memory; files are taken for 16-bit ones, which is too much rather than too little."""
     files = [f for pattern in ("*.safetensors", "*.bin", "*.pt") for f in Path(model_dir).glob(pattern)]
     return sum(f.stat().st_size for f in files) * BYTES[dtype] // 2
 
 
-def kv_budget_bytes(model_dir: str, dtype: str, platform: Platform, utilization: float) -> int:
-    """Bytes that keys and values may take."""
-    facts = platform.facts()
-    if platform.name == "cpu":
-        left = CPU_SHARE * max(0, facts.memory_free - weight_bytes(model_dir, dtype))
-    else:
-        left = facts.memory_total * utilization - weight_bytes(model_dir, dtype)
+def default_pool_bytes(model_dir: str, dtype: str, facts: PlatformFacts, utilization: float) -> int:
+    """Bytes that keys and values get if the user names no size."""
+    weights = weight_bytes(model_dir, dtype)
+    left = (
+        CPU_SHARE * (facts.memory_free - weights) if facts.name == "cpu" else facts.memory_total * utilization - weights
+    )
     return int(MARGIN * max(0.0, left))
 
 
-def tokens_that_fit(shape: ModelShape, kv_dtype: str, budget_bytes: int) -> int:
-    """Longest context that a pool of this size holds, one block of slack aside."""
-    return max(0, budget_bytes // shape.kv_bytes_per_token(BYTES[kv_dtype]) - 256)
+def pool_tokens(shape: ModelShape, dtype: str, block_size: int, num_blocks: int | None, pool_bytes: int) -> int:
+    """Tokens that the pool holds, in whole blocks; one block is never handed out.
+
+    Args:
+        num_blocks: the pool's size if the user gave it in blocks.
+        pool_bytes: its size otherwise.
+    """
+    if num_blocks is None:
+        num_blocks = pool_bytes // (shape.kv_bytes_per_token(BYTES[dtype]) * block_size)
+    return max(0, num_blocks - 1) * block_size

@@ -65,9 +65,10 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
     generation_file = generation.generation_file(args.generation_config, path)
     dtype = _dtype(args.dtype, shape, platform)
     block_size = _block_size(args.block_size, platform)
-    kv_dtype = dtype if args.kv_cache_dtype == "auto" else args.kv_cache_dtype
     kv_bytes = _kv_memory_bytes(args, platform)
-    max_model_len = _max_model_len(args, shape, path, dtype, kv_dtype, kv_bytes, platform)
+    pool = kv_bytes or memory.default_pool_bytes(path, dtype, platform.facts(), args.gpu_memory_utilization)
+    pool_tokens = memory.pool_tokens(shape, dtype, block_size, args.num_gpu_blocks_override, pool)
+    max_model_len = _max_model_len(args.max_model_len, shape.max_position, pool_tokens)
     defaults = generation.sampling_defaults(generation_file, args.override_generation_config)
     if defaults:
         where = "--override-generation-config" if args.override_generation_config else "the model's generation_config"
@@ -93,7 +94,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         ),
         cache=CacheConfig(
             block_size=block_size,
-            dtype=kv_dtype,
+            dtype=_kv_dtype(args.kv_cache_dtype, dtype),
             enable_prefix_caching=args.enable_prefix_caching is not False,
             memory_bytes=kv_bytes,
             memory_utilization=_between("--gpu-memory-utilization", args.gpu_memory_utilization, 0.01, 1.0),
@@ -153,6 +154,9 @@ def _shape(args: EngineArgs, model_dir: str) -> ModelShape:
             args.hf_config_path, download_dir=args.download_dir, token=args.hf_token, weights=False
         )
     shape = hf.read_shape(config_dir, args.hf_overrides)
+    if shape.quantization is not None:
+        method = shape.quantization.get("quant_method", "unknown")
+        raise StartError(f"The model is quantized ({method}), which is not built into this version.")
     windows = [w for w in shape.layer_windows if w is not None]
     if args.disable_sliding_window and windows:
         shortest = min(min(windows), shape.max_position)
@@ -184,6 +188,15 @@ def _dtype(asked: str, shape: ModelShape, platform: Platform) -> str:
     return platform.preferred_16bit()
 
 
+def _kv_dtype(asked: str, dtype: str) -> str:
+    if asked not in ("auto", dtype):
+        raise StartError(
+            f"--kv-cache-dtype {asked}: this version keeps keys and values in the model's type, {dtype}; "
+            "leave the option at auto."
+        )
+    return dtype
+
+
 def _block_size(asked: int | None, platform: Platform) -> int:
     if asked is None:
         return BUDGETS[platform.name].block_size
@@ -203,26 +216,21 @@ def _max_logprobs(asked: int, shape: ModelShape) -> int:
     return shape.vocab_size if asked == -1 else _at_least("--max-logprobs", asked, 0)
 
 
-def _max_model_len(
-    args: EngineArgs,
-    shape: ModelShape,
-    path: str,
-    dtype: str,
-    kv_dtype: str,
-    kv_bytes: int | None,
-    platform: Platform,
-) -> int:
-    asked, derived = args.max_model_len, shape.max_position
+def _max_model_len(asked: int | str | None, derived: int, pool_tokens: int) -> int:
+    """The context.
+
+    Args:
+        derived: what the model was made for.
+        pool_tokens: what the KV pool is estimated to hold.
+    """
     if asked is None:
         return derived
     if asked in ("auto", -1):
-        budget = kv_bytes or memory.kv_budget_bytes(path, dtype, platform, args.gpu_memory_utilization)
-        fits = memory.tokens_that_fit(shape, kv_dtype, budget)
-        if fits < 1:
-            raise StartError("--max-model-len auto: the memory does not hold the keys and values of a single token.")
-        return min(derived, fits)
+        if pool_tokens < 1:
+            raise StartError("--max-model-len auto: the memory does not hold the keys and values of one block.")
+        return min(derived, pool_tokens)
     if not isinstance(asked, int) or asked < 1:
-        raise StartError(f"--max-model-len must be auto or a number of tokens, not {asked!r}.")
+        raise StartError(f"--max-model-len must be auto or at least 1, not {asked}.")
     if asked > derived and not envs.ALLOW_LONG_MAX_MODEL_LEN:
         raise StartError(
             f"User-specified max_model_len ({asked}) is greater than the derived max_model_len ({derived}), which is "

@@ -26,7 +26,7 @@ def test_what_cannot_be_a_hub_id(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(StartError, match=r"must be a folder or a hub id, but '.*model\.gguf' is a file\."):
         hub.local_model_dir(str(file))
-    for name in ("./nowhere", "/no/such/folder", "a/b/c", "..", "a b"):
+    for name in ("./nowhere", "/no/such/folder", "a/b/c", "a b"):
         with pytest.raises(StartError, match="There is no folder"):
             hub.local_model_dir(name)
 
