@@ -41,7 +41,6 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     generation_defaults: dict[str, Any] = {}
     eos_token_ids: tuple[int, ...] = ()
     max_logprobs: int = 20
-    disable_sliding_window: bool = False
     show_progress: bool = True
 
 

@@ -89,7 +89,6 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
             generation_defaults=defaults,
             eos_token_ids=tuple(dict.fromkeys(shape.eos_token_ids + generation.end_ids(generation_file))),
             max_logprobs=_max_logprobs(args.max_logprobs, shape),
-            disable_sliding_window=args.disable_sliding_window,
             show_progress=args.use_tqdm_on_load,
         ),
         cache=CacheConfig(
