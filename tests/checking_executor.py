@@ -1,6 +1,6 @@
 """An executor without a model that checks every plan it gets, and the reference for what it must lead to.
 
-It keeps for each KV slot which prefix its content stands for, as a real worker's KV would: the fingerprint of all tokens
+It keeps for each KV slot which prefix its content stands for, as real KV would: the fingerprint of all tokens
 up to the slot's own. So it sees when a row attends to a slot that was never written, was written for another prefix, or
 is overwritten while somebody else still needs it. The next token is a function of the fingerprint alone.
 """

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-
 from checking_executor import EOS, VOCAB, CheckingExecutor, uncontended
+
 from penstock.kvcache.manager import KVCacheManager
 from penstock.params import SamplingParams
 from penstock.scheduler.plan import EngineOutput, FinishReason, StepPlan, StepResult
@@ -111,7 +111,7 @@ class Trace:
             plan = self.scheduler.schedule()
             self.scheduler.check_integrity()
             if not plan.rows:
-                assert not (plan.gone or plan.new)
+                assert plan == StepPlan(plan.step, [], [], [])
                 outputs = self._update_empty(plan)
             else:
                 result = self.executor.execute(plan).result()
