@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from penstock.config import hf
@@ -23,10 +24,20 @@ _NAMES = {
 
 
 def generation_file(source: str, model_dir: str) -> dict[str, Any]:
-    """What generation_config.json says: the model's ("auto"), nothing ("vllm"), or that of a folder."""
+    """What generation_config.json says: the model's ("auto"), nothing ("vllm"), or that of a folder.
+
+    Raises:
+        StartError: the folder has none.
+    """
     if source == "vllm":
         return {}
-    return hf.read_generation_config(model_dir if source == "auto" else source)
+    if source == "auto":
+        return hf.read_generation_config(model_dir)
+    if not (Path(source) / "generation_config.json").is_file():
+        raise StartError(
+            f"--generation-config must be auto, vllm or a folder with generation_config.json, not {source!r}."
+        )
+    return hf.read_generation_config(source)
 
 
 def sampling_defaults(config: dict[str, Any], override: dict[str, Any] | None) -> dict[str, Any]:
@@ -54,8 +65,13 @@ def sampling_defaults(config: dict[str, Any], override: dict[str, Any] | None) -
 
 
 def end_ids(config: dict[str, Any]) -> tuple[int, ...]:
-    """Ids that end an answer, by generation_config.json."""
-    ids = config.get("eos_token_id")
-    if ids is None:
-        return ()
-    return tuple(ids) if isinstance(ids, list) else (int(ids),)
+    """Ids that end an answer, by generation_config.json.
+
+    Raises:
+        StartError: they are no ids.
+    """
+    value = config.get("eos_token_id")
+    ids = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(isinstance(i, int) for i in ids):
+        raise StartError(f"generation_config.json: eos_token_id must be a token id or a list of them, not {value!r}.")
+    return tuple(ids)

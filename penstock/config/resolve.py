@@ -59,6 +59,8 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
     Raises:
         StartError: these options, this model and this machine do not go together.
     """
+    for name in envs.unknown():
+        logger.warning("%s is set, but there is no such variable.", name)
     platform = _platform(args.device)
     path = _model_dir(args, args.model)
     shape = _shape(args, path)

@@ -286,6 +286,15 @@ def test_environment(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve(EngineArgs(model=model, max_model_len=9000), usage="server").model.max_model_len == 9000
 
 
+def test_variables_that_nobody_knows_are_reported(
+    model: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("penstock"), "propagate", True)
+    monkeypatch.setenv("PENSTOCK_CPU_KV_SPACE", "1")
+    resolve(EngineArgs(model=model), usage="server")
+    assert "PENSTOCK_CPU_KV_SPACE is set, but there is no such variable." in caplog.text
+
+
 def test_generation_config_of_a_folder(model: str, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other", {"top_p": 0.5, "eos_token_id": 9})
     config = resolve(EngineArgs(model=model, generation_config=other), usage="server")
@@ -332,6 +341,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cpu_threads": -1}, "--cpu-threads must be at least 0, not -1."),
     ({"kv_cache_memory_bytes": 0}, "--kv-cache-memory-bytes must be at least 1, not 0."),
     ({"long_prefill_token_threshold": -1}, "--long-prefill-token-threshold must be at least 0, not -1."),
+    (
+        {"generation_config": "nowhere"},
+        "--generation-config must be auto, vllm or a folder with generation_config.json",
+    ),
     ({"override_generation_config": {"topk": 1}}, "--override-generation-config has no 'topk'; it takes temperature"),
     (
         {"override_generation_config": {"top_p": 2}},
