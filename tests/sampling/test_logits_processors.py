@@ -27,7 +27,7 @@ FEATURES: dict[str, dict] = {
     "frequency": {"frequency_penalty": 0.9},
     "presence": {"presence_penalty": -1.1},
     "everything": {
-        "allowed_token_ids": list(range(0, 200)),
+        "allowed_token_ids": list(range(200)),
         "bad_words_token_ids": [[2, 3, 11], [40]],
         "min_tokens": 9,
         "stop_token_ids": [6],
