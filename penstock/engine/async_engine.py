@@ -60,7 +60,7 @@ class AsyncLLM:
             self.tokenizer.chat_template if self.tokenizer else None,
             self.tokenizer.special_tokens if self.tokenizer else None,
         )
-        self._inputs = input_processor(config, self.tokenizer)
+        self._inputs = InputProcessor.for_model(config.model, self.tokenizer)
         self._outputs = OutputProcessor(stats)
         self._client: CoreClient | None = None
         self._budget = RestartBudget()
@@ -449,20 +449,6 @@ class RequestStream:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-def input_processor(config: EngineConfig, tokenizer: Tokenizer | None) -> InputProcessor:
-    """The input processor for a configuration."""
-    model = config.model
-    return InputProcessor(
-        tokenizer,
-        vocab_size=model.shape.vocab_size,
-        max_model_len=model.max_model_len,
-        max_logprobs=model.max_logprobs,
-        eos_token_ids=model.eos_token_ids,
-        defaults=model.generation_defaults,
-        seed=model.seed,
-    )
 
 
 AsyncLLMEngine = AsyncLLM

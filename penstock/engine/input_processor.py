@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from penstock.config.engine_config import ModelConfig
 from penstock.engine.messages import AddRequest
 from penstock.engine.request_state import Answer, OpenRequest
 from penstock.errors import ClientError, ContextLengthError, UnsupportedError
@@ -70,6 +71,19 @@ class InputProcessor:
             self._eos_token_ids = [tokenizer.eos_token_id]
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(SamplingParams)
+
+    @classmethod
+    def for_model(cls, model: ModelConfig, tokenizer: Tokenizer | None) -> InputProcessor:
+        """With a configuration's values."""
+        return cls(
+            tokenizer,
+            vocab_size=model.shape.vocab_size,
+            max_model_len=model.max_model_len,
+            max_logprobs=model.max_logprobs,
+            eos_token_ids=model.eos_token_ids,
+            defaults=model.generation_defaults,
+            seed=model.seed,
+        )
 
     def default_sampling_params(self) -> SamplingParams:
         """Sampling parameters with the model's own defaults."""

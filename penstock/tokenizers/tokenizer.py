@@ -17,6 +17,7 @@ import tokenizers
 from tokenizers import processors
 
 from penstock.errors import ClientError, StartError
+from penstock.tokenizers.chat_template import ChatTemplate
 from penstock.tokenizers.pieces import PieceTable
 from penstock.tokenizers.text_stream import TextStream, make_text_stream
 
@@ -124,6 +125,14 @@ class Tokenizer:
         raw = {} if skip_special_tokens or spaces_between_special_tokens else self.added_tokens
         return make_text_stream(self.backend, self.pieces, hidden, raw, at_start)
 
+    @property
+    def bos_token(self) -> str | None:
+        return self.special_tokens.get("bos_token")
+
+    @property
+    def eos_token(self) -> str | None:
+        return self.special_tokens.get("eos_token")
+
     @cached_property
     def pieces(self) -> PieceTable:
         """Bytes of every single token."""
@@ -132,6 +141,29 @@ class Tokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes one token stands for, part of a character or not; b"" outside the vocabulary."""
         return self.pieces[token_id]
+
+    def apply_chat_template(
+        self,
+        conversation: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None = None,
+        *,
+        chat_template: str | None = None,
+        tokenize: bool = True,
+        **options: Any,
+    ) -> str | list[int]:
+        """The prompt for a conversation, under the name and with the defaults that transformers' tokenizers have.
+
+        Args:
+            chat_template: source to use instead of the model's own.
+            tokenize: return ids, not text.
+            options: as for `ChatTemplate.render`; add_generation_prompt is off unless given.
+
+        Raises:
+            ClientError: as `ChatTemplate.render`.
+        """
+        template = ChatTemplate(chat_template or self.chat_template, self.special_tokens)
+        text = template.render(conversation, tools, **{"add_generation_prompt": False, **options})
+        return self.encode(text, add_special_tokens=False) if tokenize else text
 
     def id_to_token(self, token_id: int) -> str | None:
         """The token as the vocabulary spells it."""

@@ -1,0 +1,134 @@
+"""SyncEngine: the engine core in the caller's process, one step at a time.
+
+The offline twin of `async_engine.py`: the same input and output processing around the same core, without sockets,
+threads or an event loop. `entrypoints/llm.py` puts a friendly face on it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from penstock.config.engine_config import EngineConfig
+from penstock.engine.core import EngineCore, build_core
+from penstock.engine.input_processor import InputProcessor, ParsedPrompt, Prompt
+from penstock.engine.output_processor import OutputProcessor
+from penstock.engine.request_state import OpenRequest
+from penstock.observability.logging import get_logger
+from penstock.params import SamplingParams
+from penstock.tokenizers.tokenizer import Tokenizer
+
+logger = get_logger(__name__)
+
+
+class SyncEngine:
+    """A core, and the requests it works on.
+
+    Args:
+        config: everything decided.
+        tokenizer: None if there is none.
+        core: as `build_core` makes it.
+    """
+
+    def __init__(self, config: EngineConfig, tokenizer: Tokenizer | None, core: EngineCore):
+        self.config = config
+        self.tokenizer = tokenizer
+        self._core = core
+        self._inputs = InputProcessor.for_model(config.model, tokenizer)
+        self._outputs = OutputProcessor()
+        self._finished: list[OpenRequest] = []
+        self._request_ids = itertools.count()
+
+    @classmethod
+    def from_config(cls, config: EngineConfig, on_progress: Callable[[str, float], None] | None = None) -> SyncEngine:
+        """Load the model.
+
+        Args:
+            on_progress: called with a word and the share of the loading done.
+
+        Raises:
+            StartError: options, files or memory do not allow it.
+        """
+        path = config.model.tokenizer_path
+        tokenizer = None if path is None else Tokenizer.from_folder(path)
+        core = build_core(config, on_progress or (lambda what, fraction: None))
+        logger.info("%s", core.kv_explanation)
+        return cls(config, tokenizer, core)
+
+    @property
+    def num_unfinished(self) -> int:
+        """Answers that are open."""
+        return self._outputs.num_unfinished
+
+    def default_sampling_params(self) -> SamplingParams:
+        return self._inputs.default_sampling_params()
+
+    def tokenize(
+        self, prompts: Sequence[Prompt], add_special_tokens: bool = True
+    ) -> list[tuple[ParsedPrompt, list[int]]]:
+        """Check prompts and tokenize all texts among them at once.
+
+        Raises:
+            ClientError: a prompt is of no known form, empty, too long or outside the vocabulary.
+        """
+        inputs = self._inputs
+        parsed = [inputs.parse(p) for p in prompts]
+        texts = [p.text for p in parsed if p.token_ids is None and p.text is not None]
+        for text in texts:
+            inputs.check_text(text)
+        encoded = iter(inputs.need_tokenizer().encode_batch(texts, add_special_tokens) if texts else ())
+        result = []
+        for prompt in parsed:
+            ids = next(encoded) if prompt.token_ids is None else prompt.token_ids
+            inputs.check_ids(ids)
+            result.append((prompt, ids))
+        return result
+
+    def add(
+        self, prompt: ParsedPrompt, ids: list[int], params: SamplingParams | None, priority: int = 0
+    ) -> OpenRequest:
+        """Admit a request with checked ids; it runs in the next steps.
+
+        Raises:
+            ClientError: the parameters cannot be done.
+        """
+        request, messages = self._inputs.open_request(
+            str(next(self._request_ids)),
+            prompt,
+            ids,
+            self._inputs.complete_params(params),
+            arrival_time=time.monotonic(),
+            priority=priority,
+        )
+        request.on_output = lambda: self._finished.append(request) if request.finished else None
+        self._outputs.add(request)
+        for message in messages:
+            self._core.add(message)
+        return request
+
+    def step(self) -> list[OpenRequest]:
+        """Run one step; the requests that finished in it."""
+        outputs = self._core.step()
+        aborts = self._outputs.process(outputs, time.monotonic())
+        if aborts:
+            self._core.abort(aborts)
+        finished, self._finished = self._finished, []
+        return finished
+
+    def abort(self, requests: Iterable[OpenRequest]) -> None:
+        """End requests; finished ones are left alone."""
+        now = time.monotonic()
+        core_ids = [i for r in requests for i in self._outputs.abort(r, now)]
+        if core_ids:
+            self._core.abort(core_ids)
+        self._finished.clear()
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Run a method of the core (`EngineCore.CALLABLE`)."""
+        return self._core.call(method, *args)
+
+    def shutdown(self) -> None:
+        """Release the devices."""
+        self._core.shutdown()

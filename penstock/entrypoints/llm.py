@@ -1,0 +1,260 @@
+"""LLM: offline generation in the caller's process, with vLLM's names.
+
+    llm = LLM("path/or/hub-id")
+    for output in llm.generate(["Hello"], SamplingParams(max_tokens=20)):
+        print(output.outputs[0].text)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, NoReturn
+
+from tqdm.auto import tqdm
+
+from penstock.config.compat import engine_args
+from penstock.config.resolve import resolve
+from penstock.config.sections import EngineArgs
+from penstock.engine.input_processor import Prompt
+from penstock.engine.request_state import OpenRequest
+from penstock.engine.sync_engine import SyncEngine
+from penstock.errors import ClientError, UnsupportedError
+from penstock.outputs import RequestOutput
+from penstock.params import RequestOutputKind, SamplingParams
+from penstock.tokenizers.chat_template import ChatTemplate, Message, read_template_option
+from penstock.tokenizers.tokenizer import Tokenizer
+
+Progress = bool | Callable[..., Any]
+
+
+class LLM:
+    """A model, loaded.
+
+    Args:
+        model: local folder or hub id; None for the bundled model.
+        chat_template: file or Jinja source to use instead of the model's own.
+        options: any option of the engine (`EngineArgs`), as a keyword; vLLM's other keywords are accepted where their
+            value asks for nothing that is missing here.
+
+    Raises:
+        TypeError: there is no such keyword.
+        StartError: the model cannot be loaded with these options.
+    """
+
+    def __init__(self, model: str | None = None, *, chat_template: str | None = None, **options: Any):
+        args = engine_args(model=model, **options)
+        config = resolve(args, usage="offline")
+        self.engine = SyncEngine.from_config(config)
+        tokenizer = self.engine.tokenizer
+        self._chat_template = ChatTemplate(
+            tokenizer.chat_template if tokenizer else None, tokenizer.special_tokens if tokenizer else None
+        )
+        if chat_template is not None:
+            self._chat_template = self._chat_template.replaced(read_template_option(chat_template))
+
+    @classmethod
+    def from_engine_args(cls, args: EngineArgs) -> LLM:
+        return cls(**{f.name: getattr(args, f.name) for f in fields(args)})
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        use_tqdm: Progress = True,
+        lora_request: None = None,
+        priority: Sequence[int] | int | None = None,
+    ) -> list[RequestOutput]:
+        """Complete prompts.
+
+        Args:
+            prompts: one or many: text, token ids, or {"prompt": text} / {"prompt_token_ids": ids}.
+            sampling_params: for all, or one for each prompt; None for the model's defaults.
+            use_tqdm: show a progress bar; or something to call instead of tqdm.
+            priority: for all, or one for each prompt; lower runs first, with the priority policy.
+
+        Returns:
+            One output per prompt, in their order.
+
+        Raises:
+            ClientError: a prompt or parameter is not possible; nothing was generated then.
+        """
+        _refuse_lora(lora_request)
+        listed = _listed(prompts)
+        return self._run(listed, sampling_params, use_tqdm, priority, add_special_tokens=True)
+
+    def chat(
+        self,
+        messages: Sequence[Message] | Sequence[Sequence[Message]],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        use_tqdm: Progress = True,
+        lora_request: None = None,
+        priority: Sequence[int] | int | None = None,
+        *,
+        chat_template: str | None = None,
+        chat_template_content_format: str = "auto",
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[RequestOutput]:
+        """Answer conversations.
+
+        Args:
+            messages: one conversation (a list of messages), or several.
+            chat_template: Jinja source to use instead of the model's own.
+            tools: functions the model may call, as definitions for its template.
+            chat_template_kwargs: further variables of the template, as `enable_thinking`.
+            others: as for `generate`, and as for `ChatTemplate.render`.
+
+        Returns:
+            One output per conversation, in their order.
+        """
+        _refuse_lora(lora_request)
+        template = self._chat_template.replaced(chat_template, chat_template_content_format)
+        several = bool(messages) and not isinstance(messages[0], Mapping)
+        conversations: Sequence[Any] = messages if several else [messages]
+        texts = [
+            template.render(
+                conversation,
+                tools,
+                add_generation_prompt,
+                continue_final_message,
+                **(chat_template_kwargs or {}),
+            )
+            for conversation in conversations
+        ]
+        return self._run(texts, sampling_params, use_tqdm, priority, add_special_tokens=False)
+
+    def get_tokenizer(self) -> Tokenizer:
+        """The tokenizer.
+
+        Raises:
+            ClientError: there is none (skip_tokenizer_init).
+        """
+        if self.engine.tokenizer is None:
+            raise ClientError("there is no tokenizer (skip_tokenizer_init).")
+        return self.engine.tokenizer
+
+    def get_default_sampling_params(self) -> SamplingParams:
+        """Sampling parameters with the model's own defaults (generation_config.json); a new object."""
+        return self.engine.default_sampling_params()
+
+    def reset_prefix_cache(self) -> bool:
+        """Forget cached prefixes; False if there was nothing to do it with."""
+        return bool(self.engine.call("reset_prefix_cache"))
+
+    def shutdown(self) -> None:
+        """Free the model's memory; nothing can be generated afterwards."""
+        self.engine.shutdown()
+
+    close = shutdown
+
+    def encode(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnsupportedError("LLM.encode needs a pooling model; this version serves generative models only.")
+
+    def embed(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnsupportedError("LLM.embed needs an embedding model; this version serves generative models only.")
+
+    def classify(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnsupportedError("LLM.classify needs a classification model; this version serves generative models only.")
+
+    def score(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnsupportedError("LLM.score needs a scoring model; this version serves generative models only.")
+
+    def beam_search(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnsupportedError("beam search is not part of this version.")
+
+    def _run(
+        self,
+        prompts: Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None,
+        use_tqdm: Progress,
+        priority: Sequence[int] | int | None,
+        *,
+        add_special_tokens: bool,
+    ) -> list[RequestOutput]:
+        default = self.get_default_sampling_params() if sampling_params is None else sampling_params
+        params = _one_each(default, len(prompts), "params")
+        priorities = _one_each(0 if priority is None else priority, len(prompts), "priorities")
+        # One output at the end is all that anybody sees here. Many prompts often share one params object.
+        final = {id(p): p.clone(output_kind=RequestOutputKind.FINAL_ONLY) for p in params}
+        requests: list[OpenRequest] = []
+        try:
+            for (parsed, ids), own, rank in zip(
+                self.engine.tokenize(prompts, add_special_tokens), params, priorities, strict=True
+            ):
+                requests.append(self.engine.add(parsed, ids, final[id(own)], rank))
+            return self._finish(requests, use_tqdm)
+        finally:
+            self.engine.abort(requests)
+
+    def _finish(self, requests: list[OpenRequest], use_tqdm: Progress) -> list[RequestOutput]:
+        """Run steps until these are all finished."""
+        results: dict[int, RequestOutput] = {}
+        bar = _ProgressBar(len(requests), use_tqdm)
+        try:
+            while len(results) < len(requests):
+                for request in self.engine.step():
+                    output = request.take()
+                    assert output is not None, "a finished request has its last output"
+                    results[id(request)] = output
+                    bar.add(output)
+        finally:
+            bar.close()
+        return [results[id(r)] for r in requests]
+
+
+class _ProgressBar:
+    """tqdm with the speeds, or nothing."""
+
+    def __init__(self, total: int, use_tqdm: Progress):
+        make = use_tqdm if callable(use_tqdm) else tqdm
+        self._bar = make(total=total, desc="Processed prompts", dynamic_ncols=True) if use_tqdm else None
+        self._start = time.monotonic()
+        self._inputs = self._outputs = 0
+        if self._bar is not None:
+            self._show()
+
+    def add(self, output: RequestOutput) -> None:
+        if self._bar is None:
+            return
+        self._inputs += len(output.prompt_token_ids) * len(output.outputs)
+        self._outputs += sum(len(o.token_ids) for o in output.outputs)
+        self._show()
+        self._bar.update(1)
+
+    def _show(self) -> None:
+        assert self._bar is not None
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        self._bar.set_postfix_str(
+            f"est. speed input: {self._inputs / seconds:.2f} toks/s, output: {self._outputs / seconds:.2f} toks/s",
+            refresh=False,
+        )
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _listed(prompts: Any) -> Sequence[Prompt]:
+    """A list of prompts, from one prompt or many."""
+    if isinstance(prompts, (str, Mapping)):
+        return [prompts]
+    one = len(prompts) > 0 and all(isinstance(p, int) for p in prompts)
+    return [prompts] if one else list(prompts)
+
+
+def _one_each(value: Any, count: int, what: str) -> Sequence[Any]:
+    if not isinstance(value, (list, tuple)):
+        return [value] * count
+    if len(value) != count:
+        raise ClientError(f"The lengths of prompts ({count}) and {what} ({len(value)}) must be the same.")
+    return value
+
+
+def _refuse_lora(lora_request: object) -> None:
+    if lora_request is not None:
+        raise UnsupportedError("LoRA adapters are not part of this version.", "lora_request")
