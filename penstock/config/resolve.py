@@ -109,8 +109,9 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
 
 
 def _platform(device: str) -> Platform:
-    if device not in ("auto", "cpu", "cuda"):
-        raise StartError(f"--device {device} is not built into this version; it has auto, cpu and cuda.")
+    if device != "auto" and device not in platforms.PLATFORMS:
+        known = ", ".join(platforms.PLATFORMS.names())
+        raise StartError(f"--device {device} is not built into this version; it has auto, {known}.")
     return platforms.current(device)
 
 
@@ -177,16 +178,16 @@ def _strings(value: str | list[str] | None) -> tuple[str, ...]:
 
 def _dtype(asked: str, shape: ModelShape, platform: Platform) -> str:
     name = DTYPE_NAMES.get(asked, asked)
-    supported = platform.facts().supported_dtypes
+    facts = platform.facts()
     if name != "auto":
-        if name not in ("bfloat16", "float16", "float32"):
-            raise StartError(f"--dtype {asked} is unknown; it takes auto, bfloat16, float16 and float32.")
-        if name not in supported:
-            raise StartError(f"--dtype {asked}: this {platform.name} computes only {', '.join(supported)}.")
+        if name not in facts.supported_dtypes:
+            known = ", ".join(facts.supported_dtypes)
+            raise StartError(f"--dtype {asked}: this {platform.name} computes only in {known}.")
         return name
-    if shape.dtype != "float32" and shape.dtype in supported:
+    if shape.dtype != "float32" and shape.dtype in facts.supported_dtypes:
         return shape.dtype
-    return platform.preferred_16bit()
+    # Halving float32 weights is worth its loss of precision only where it makes the model faster.
+    return platform.preferred_16bit() if facts.fast_16bit else "float32"
 
 
 def _kv_dtype(asked: str, dtype: str) -> str:

@@ -141,7 +141,7 @@ class SchedulerOptions:
 class DeviceOptions:
     TITLE = "Device"
 
-    device: str = option("auto", "What to run on. auto: a GPU if there is a usable one, else the CPU.")
+    device: str = option("auto", "What to run on. auto: the best that this machine and this version have.")
     cpu_threads: int = option(0, "Threads that compute on the CPU; 0: one for each physical core allowed.")
 
 

@@ -21,6 +21,7 @@ class PlatformFacts:
         physical_cores: cores this process may use, hyperthreads not counted.
         supported_dtypes: names of types the platform computes in.
         description: one line for logs.
+        fast_16bit: whether products in the preferred 16-bit type are faster than in float32.
     """
 
     name: str
@@ -29,6 +30,7 @@ class PlatformFacts:
     physical_cores: int
     supported_dtypes: tuple[str, ...]
     description: str = ""
+    fast_16bit: bool = True
 
 
 class Event(ABC):

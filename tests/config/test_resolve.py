@@ -37,22 +37,24 @@ CONFIG = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+ALL_DTYPES = ("bfloat16", "float16", "float32")
 BYTES_PER_TOKEN = 2 * 2 * 2 * 16 * 2  # keys and values, layers, heads, head size, float16
 
 
 class Machine(Platform):
     """A machine with round figures."""
 
-    def __init__(self, name: str = "cpu", memory: int = 16 * GIB, preferred: str = "bfloat16"):
+    def __init__(
+        self, name: str = "cpu", memory: int = 16 * GIB, dtypes: tuple[str, ...] = ALL_DTYPES, fast_16bit: bool = True
+    ):
         self.name = name
-        self._memory, self._preferred = memory, preferred
+        self._facts = PlatformFacts(name, memory, memory, 8, dtypes, fast_16bit=fast_16bit)
 
     def facts(self) -> PlatformFacts:
-        dtypes = ("bfloat16", "float16", "float32")
-        return PlatformFacts(self.name, self._memory, self._memory, 8, dtypes)
+        return self._facts
 
     def preferred_16bit(self) -> str:
-        return self._preferred
+        return "bfloat16"
 
     def device(self, index: int = 0) -> Device:
         raise AssertionError("resolving opens no device")
@@ -206,22 +208,30 @@ def test_what_the_hub_is_asked_for(model: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "asked", "preferred", "dtype"),
+    ("machine", "checkpoint", "asked", "dtype"),
     [
-        ("bfloat16", "auto", "float16", "bfloat16"),
-        ("float16", "auto", "bfloat16", "float16"),
-        ("float32", "auto", "bfloat16", "bfloat16"),
-        ("float32", "auto", "float32", "float32"),
-        ("float16", "half", "bfloat16", "float16"),
-        ("float16", "bfloat16", "bfloat16", "bfloat16"),
+        (Machine(), "bfloat16", "auto", "bfloat16"),
+        (Machine(), "float16", "auto", "float16"),
+        (Machine(), "float32", "auto", "bfloat16"),
+        (Machine(fast_16bit=False), "float32", "auto", "float32"),
+        (Machine(fast_16bit=False), "bfloat16", "auto", "bfloat16"),
+        (Machine(dtypes=("bfloat16", "float32")), "float16", "auto", "bfloat16"),
+        (Machine(), "bfloat16", "half", "float16"),
+        (Machine(), "float16", "bfloat16", "bfloat16"),
     ],
 )
 def test_dtype(
-    checkpoint: str, asked: str, preferred: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, checkpoint: str, asked: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(Machine(preferred=preferred), monkeypatch)
+    use(machine, monkeypatch)
     model = write_model(tmp_path / "m", torch_dtype=checkpoint)
     assert resolve(EngineArgs(model=model, dtype=asked), usage="server").model.dtype == dtype
+
+
+def test_dtype_that_the_machine_lacks(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(Machine(dtypes=("float16", "float32")), monkeypatch)
+    with pytest.raises(StartError, match="--dtype bfloat16: this cpu computes only in float16, float32"):
+        resolve(EngineArgs(model=model, dtype="bfloat16"), usage="server")
 
 
 @pytest.mark.parametrize(
@@ -333,7 +343,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"block_size": 12}, "--block-size must be a multiple of 8 from 8 to 256, not 12."),
     ({"kv_cache_dtype": "bfloat16"}, "--kv-cache-dtype bfloat16: this version keeps keys and values in the model's"),
-    ({"device": "tpu"}, "--device tpu is not built into this version; it has auto, cpu and cuda."),
+    ({"device": "tpu"}, "--device tpu is not built into this version; it has auto, cpu"),
     ({"gpu_memory_utilization": 1.5}, "--gpu-memory-utilization must be from 0.01 to 1.0, not 1.5."),
     ({"num_gpu_blocks_override": 1}, "--num-gpu-blocks-override must be at least 2, not 1."),
     ({"max_num_seqs": 0}, "--max-num-seqs must be at least 1, not 0."),
