@@ -90,7 +90,6 @@ class StatsRecorder:
     """
 
     def __init__(self, max_model_len: int = 1 << 17) -> None:
-        tokens = one_two_five(max_model_len)
         self.running = 0
         self.waiting = 0
         self.kv_usage = 0.0
@@ -113,12 +112,17 @@ class StatsRecorder:
         self.inference_time = Histogram(REQUEST_TIME_BUCKETS)
         self.prefill_time = Histogram(REQUEST_TIME_BUCKETS)
         self.decode_time = Histogram(REQUEST_TIME_BUCKETS)
+        self.request_n = Histogram(N_BUCKETS)
+        self.request_preemptions = Histogram(PREEMPTION_BUCKETS)
+        self.set_limit(max_model_len)
+
+    def set_limit(self, max_model_len: int) -> None:
+        """Start the histograms of token counts anew, for a context of so many tokens."""
+        tokens = one_two_five(max_model_len)
         self.request_prompt_tokens = Histogram(tokens)
         self.request_generation_tokens = Histogram(tokens)
         self.request_max_tokens = Histogram(tokens)
         self.request_computed_tokens = Histogram(tokens)
-        self.request_n = Histogram(N_BUCKETS)
-        self.request_preemptions = Histogram(PREEMPTION_BUCKETS)
 
     def step(
         self,

@@ -1,0 +1,231 @@
+"""The server process: `penstock serve`, `python -m penstock.entrypoints.openai.api_server`, and `app` for others.
+
+Order of a start: options, socket, engine process, and only then the web framework, which loads while the engine does.
+Stopping: readiness off, drain, engine, sockets. Nothing here knows requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from penstock import envs
+from penstock.config.cli import engine_args as engine_args_of
+from penstock.config.cli import make_arg_parser
+from penstock.config.cli import server_args as server_args_of
+from penstock.config.sections import EngineArgs, ServerArgs
+from penstock.engine.async_engine import AsyncLLM
+from penstock.entrypoints.openai import sockets
+from penstock.errors import StartError
+from penstock.observability import logging as our_logging
+from penstock.observability.periodic import PeriodicLine
+from penstock.observability.stats import StatsRecorder
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from penstock.entrypoints.openai.front import Front, LivingEngine
+    from penstock.entrypoints.openai.http_server import HttpServer
+
+log = our_logging.get_logger(__name__)
+
+_app: FastAPI | None = None
+
+
+def __getattr__(name: str) -> Any:
+    """`app` and `build_app` load the web framework, so they come into being when they are asked for."""
+    if name == "app":
+        return _default_app()
+    if name == "build_app":
+        from penstock.entrypoints.openai.app import build_app  # see above
+
+        return build_app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _default_app() -> FastAPI:
+    global _app
+    if _app is None:
+        from penstock.entrypoints.openai.app import build_app  # loads the web framework: only for users of `app`
+
+        _app = build_app()
+    return _app
+
+
+def init_app(engine_args: EngineArgs | None = None, server_args: ServerArgs | None = None) -> FastAPI:
+    """Give `app` an engine, which starts when a server starts the app: `uvicorn.run(app)`.
+
+    Args:
+        engine_args: None for the bundled model.
+        server_args: those that belong to the app as it stands (chat template, limits); not network or access.
+
+    Raises:
+        StartError: the options or the model do not allow a start.
+    """
+    application = _default_app()
+    engine_args = engine_args or EngineArgs()
+    stats, engine = _make_engine(engine_args)
+    application.state.front = _make_front(engine, engine_args, server_args or application.state.args, stats)
+    return application
+
+
+def serve_command(argv: list[str]) -> int:
+    """`penstock serve`: runs until it is stopped. Returns the exit code."""
+    try:
+        options = make_arg_parser().parse_args(argv)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(run_server(options))
+    except StartError as e:
+        print(f"penstock: {e}", file=sys.stderr)
+        return 1
+
+
+async def run_server(args: argparse.Namespace) -> int:
+    """Serve until a signal or the engine's end; returns the exit code.
+
+    Args:
+        args: from `make_arg_parser().parse_args()`.
+
+    Raises:
+        StartError: the options, the port or the model do not allow a start.
+    """
+    return await serve(engine_args_of(args), server_args_of(args))
+
+
+async def serve(engine_args: EngineArgs, args: ServerArgs) -> int:
+    """As `run_server`, with the options as objects."""
+    our_logging.setup(args.log_level or envs.LOGGING_LEVEL, "APIServer")
+    _check(args)
+    sock = sockets.bind_unix(args.uds) if args.uds else sockets.bind(args.host, args.port)
+    try:
+        sockets.raise_file_limit()
+        stats, engine = _make_engine(engine_args)
+        return await serve_engine(engine, engine_args, args, stats, sock)
+    finally:
+        sock.close()
+
+
+async def serve_engine(
+    engine: LivingEngine, engine_args: EngineArgs, args: ServerArgs, stats: StatsRecorder, sock: socket.socket
+) -> int:
+    """Serve an engine that is not started yet on a socket that listens; returns the exit code."""
+    try:
+        await engine.start()
+        # Here and not at the top: a quarter of a second in which the engine's process loads already.
+        from penstock.entrypoints.openai.app import build_app
+        from penstock.entrypoints.openai.http_server import HttpServer, refresh_tls, uvicorn_settings
+
+        app = build_app(args)
+        front = _make_front(engine, engine_args, args, stats, engine_started=True)
+        app.state.front = front
+        server = HttpServer(uvicorn_settings(app, args), lambda: front.failed)
+        front.on_failure = server.stop
+        _announce(app, args, sock)
+        refresher = asyncio.create_task(refresh_tls(server.config, args)) if args.enable_ssl_refresh else None
+        try:
+            with _signals(front, server, args.shutdown_timeout):
+                await server.serve(sockets=[sock])
+        finally:
+            if refresher is not None:
+                refresher.cancel()
+            await front.stop()
+        if front.failure is not None and isinstance(front.failure, StartError):
+            raise front.failure
+        if front.failed:
+            log.error("The engine is gone: %s", front.failure or "it died and was not started again")
+            return 1
+        return 0
+    finally:
+        await engine.shutdown()
+
+
+@contextlib.contextmanager
+def _signals(front: Front, server: HttpServer, drain_s: float) -> Any:
+    """SIGINT and SIGTERM stop gently, the second one at once."""
+    loop = asyncio.get_running_loop()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def stop() -> None:
+        if front.in_flight and drain_s > 0:
+            log.info("Stopping: up to %.0f seconds for %d requests in flight.", drain_s, front.in_flight)
+        if not await front.drain(drain_s):
+            log.warning("%d requests did not finish in time.", front.in_flight)
+        await front.stop()
+        server.stop()
+
+    def on_signal() -> None:
+        if not tasks:
+            tasks.append(loop.create_task(stop()))
+        else:
+            tasks[0].cancel()
+            server.force_exit = True
+            tasks.append(loop.create_task(stop_now()))
+
+    async def stop_now() -> None:
+        await front.stop()
+        server.stop()
+
+    handled = (signal.SIGINT, signal.SIGTERM)
+    for number in handled:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+def _make_engine(engine_args: EngineArgs) -> tuple[StatsRecorder, LivingEngine]:
+    stats = StatsRecorder()
+    engine = AsyncLLM.from_engine_args(engine_args, stats)
+    stats.set_limit(engine.config.model.max_model_len)
+    return stats, engine
+
+
+def _make_front(
+    engine: LivingEngine,
+    engine_args: EngineArgs,
+    args: ServerArgs,
+    stats: StatsRecorder,
+    engine_started: bool = False,
+) -> Front:
+    from penstock.entrypoints.openai.front import Front  # loads the web framework, see `serve_engine`
+
+    line = None if engine_args.disable_log_stats else PeriodicLine(stats, envs.LOG_STATS_INTERVAL)
+    return Front(engine, args, stats, line, engine_started)
+
+
+def _check(args: ServerArgs) -> None:
+    if args.disable_frontend_multiprocessing:
+        raise StartError("--disable-frontend-multiprocessing is not supported: the engine has a process of its own.")
+    if bool(args.ssl_certfile) != bool(args.ssl_keyfile) and not args.ssl_certfile:
+        raise StartError("--ssl-keyfile needs --ssl-certfile.")
+    if args.enable_ssl_refresh and not args.ssl_certfile:
+        raise StartError("--enable-ssl-refresh needs --ssl-certfile.")
+
+
+def _announce(app: FastAPI, args: ServerArgs, sock: socket.socket) -> None:
+    from penstock.entrypoints.openai.app import api_keys  # loads the web framework, see `serve_engine`
+
+    url = sockets.url_of(sock, bool(args.ssl_certfile))
+    log.info("Starting Penstock server on %s", url)
+    for route in app.routes:
+        methods = getattr(route, "methods", None)
+        if methods:
+            log.info("Route: %s, Methods: %s", getattr(route, "path", ""), ", ".join(sorted(methods - {"HEAD"})))
+    if sockets.listens_everywhere(sock) and not api_keys(args):
+        log.warning(
+            "ANYBODY WHO CAN REACH THIS MACHINE CAN USE THIS SERVER: it listens on all interfaces without an API key. "
+            "Use --api-key KEY, or --host 127.0.0.1 to serve this machine only."
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(serve_command(sys.argv[1:]))

@@ -1,0 +1,67 @@
+"""Frame: ASGI middleware around every request: the X-Request-Id header, HTTP metrics, and the count for /load."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from penstock.entrypoints.openai.paths import UNCOUNTED
+from penstock.observability.http_stats import HttpStats
+
+ROUTE = "penstock.route"  # scope key: the template of the route that handles the request
+MAX_ID_BYTES = 256
+
+
+class Frame:
+    """Counts requests and names them.
+
+    Args:
+        stats: what is counted goes here.
+        always_send_id: send an X-Request-Id even if the client sent none.
+    """
+
+    def __init__(self, app: ASGIApp, stats: HttpStats, always_send_id: bool):
+        self._app = app
+        self._stats = stats
+        self._always_send_id = always_send_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id, size = _headers(scope)
+        if request_id is None and self._always_send_id:
+            request_id = uuid.uuid4().hex.encode()
+        status = 500
+        sent = 0
+
+        async def counting_send(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.body":
+                sent += len(message.get("body", b""))
+            elif message["type"] == "http.response.start":
+                status = message["status"]
+                if request_id is not None:
+                    message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, counting_send)
+        finally:
+            route = scope.get(ROUTE, "none")
+            if route not in UNCOUNTED:
+                self._stats.record(route, scope["method"], status, time.perf_counter() - began, size, sent)
+
+
+def _headers(scope: Scope) -> tuple[bytes | None, int]:
+    """The client's request id, and the size of its body as announced."""
+    request_id, size = None, 0
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and 0 < len(value) <= MAX_ID_BYTES and value.isascii():
+            request_id = value
+        elif name == b"content-length" and value.isdigit() and len(value) < 16:
+            size = int(value)
+    return request_id, size

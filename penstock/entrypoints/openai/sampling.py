@@ -1,0 +1,143 @@
+"""A request's sampling fields as SamplingParams: nulls become defaults, what cannot be honoured is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.entrypoints.openai.types import SamplingFields
+from penstock.errors import ClientError
+from penstock.params import MAX_SEQUENCES, RequestOutputKind, SamplingParams
+
+DEFAULTED = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+)
+PASSED = (
+    "n",
+    "seed",
+    "stop_token_ids",
+    "include_stop_str_in_output",
+    "ignore_eos",
+    "min_tokens",
+    "allowed_token_ids",
+    "bad_words",
+    "prompt_logprobs",
+    "skip_special_tokens",
+    "spaces_between_special_tokens",
+)
+# Fields of vLLM that this server does not honour yet. A request that uses one is refused, never answered without it.
+UNSUPPORTED = {
+    "use_beam_search": "beam search is not supported by this server.",
+    "structured_outputs": "structured outputs are not supported by this server.",
+    "guided_json": "guided decoding is not supported by this server.",
+    "guided_regex": "guided decoding is not supported by this server.",
+    "guided_choice": "guided decoding is not supported by this server.",
+    "guided_grammar": "guided decoding is not supported by this server.",
+    "guided_whitespace_pattern": "guided decoding is not supported by this server.",
+    "structural_tag": "structural tags are not supported by this server.",
+    "logprob_token_ids": "logprob_token_ids is not supported by this server.",
+    "thinking_token_budget": "thinking_token_budget needs a reasoning parser, and this server has none.",
+    "repetition_detection": "repetition_detection is not supported by this server.",
+    "watermarking": "watermarking needs --watermark-config, which this server does not have.",
+    "logits_processors": "logits_processors are not accepted in requests.",
+    "kv_transfer_params": "kv_transfer_params need a KV connector, and this server has none.",
+    "ec_transfer_params": "ec_transfer_params need an encoder-cache connector, and this server has none.",
+    "vllm_xargs": "vllm_xargs are read by logits processors of the server, and it has none.",
+    "stream_interval": "stream_interval greater than 1 is not supported by this server.",
+}
+
+
+def refuse_unsupported(request: SamplingFields) -> None:
+    """Raise for the first field that is used and cannot be honoured."""
+    for name, sentence in UNSUPPORTED.items():
+        value = getattr(request, name)
+        if value and not (name == "stream_interval" and value == 1):
+            raise ClientError(sentence, name)
+    response_format = request.response_format
+    if response_format is not None and response_format.get("type", "text") != "text":
+        raise ClientError(
+            "response_format other than {'type': 'text'} needs structured outputs, which this server does not support.",
+            "response_format",
+        )
+    if request.stream_options is not None and not request.stream:
+        raise ClientError("Stream options can only be defined when `stream=True`.", "stream_options")
+    if request.prompt_logprobs is not None and request.stream:
+        raise ClientError("`prompt_logprobs` are not available when `stream=True`.", "prompt_logprobs")
+
+
+def sampling_params(
+    request: SamplingFields,
+    *,
+    max_tokens: int | None,
+    logprobs: int | None,
+    defaults: dict[str, Any],
+    max_logprobs: int,
+) -> SamplingParams:
+    """What the engine is asked.
+
+    Args:
+        max_tokens: the limit of this request; None for what the context leaves.
+        logprobs: alternatives per sampled token; None for no logprobs.
+        defaults: the model's values for fields that are null.
+        max_logprobs: most alternatives allowed; -1 for any number.
+
+    Raises:
+        ClientError: a value is out of range; `param` names it.
+    """
+    _check_logprobs("sample", "logprobs", logprobs, max_logprobs)
+    _check_logprobs("prompt", "prompt_logprobs", request.prompt_logprobs, max_logprobs)
+    fields: dict[str, Any] = {name: getattr(request, name) for name in PASSED}
+    for name in DEFAULTED:
+        value = getattr(request, name)
+        fields[name] = defaults.get(name) if value is None else value
+    if request.best_of is not None:
+        if request.stream and request.best_of != (request.n or 1):
+            raise ClientError("best_of greater than n cannot be streamed.", "best_of", request.best_of)
+        fields["best_of"] = request.best_of
+    if isinstance(request.stop, str):
+        fields["stop"] = [request.stop] if request.stop else None
+    elif request.stop:
+        fields["stop"] = [s for s in request.stop if s is not None]
+    fields["logit_bias"] = _logit_bias(request.logit_bias)
+    fields["logprobs"] = logprobs
+    fields["max_tokens"] = max_tokens
+    fields["output_kind"] = RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY
+    return SamplingParams.from_optional(**fields)
+
+
+def _check_logprobs(what: str, param: str, value: int | None, limit: int) -> None:
+    if value is None or limit < 0:
+        return
+    if value > limit or value == -1:
+        asked = "the whole vocabulary" if value == -1 else str(value)
+        raise ClientError(
+            f"Requested {what} logprobs of {asked}, which is greater than max allowed: {limit}", param, value
+        )
+
+
+def _logit_bias(bias: dict[str, float] | None) -> dict[int, float] | None:
+    if not bias:
+        return None
+    result: dict[int, float] = {}
+    bad: list[str] = []
+    for key, value in bias.items():
+        if key.isdecimal() and key.isascii() and len(key) < 12:
+            result[int(key)] = value
+        else:
+            bad.append(key)
+    if bad:
+        raise ClientError(
+            f"logit_bias contains key(s) that cannot be converted to integer token IDs: {bad[:10]}", "logit_bias"
+        )
+    return result
+
+
+def check_total(prompts: int, n: int) -> None:
+    """Refuse a request that asks for too many answers in all."""
+    if prompts * n > MAX_SEQUENCES:
+        raise ClientError(f"at most {MAX_SEQUENCES} answers can be asked for at once, got {prompts} x {n}.", "n")

@@ -1,0 +1,247 @@
+"""Service: what the route handlers share: the engine, the model's names and template, limits, and ids.
+
+One per app. Handlers never see the options of the command line; what they need is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+import uuid
+from typing import Any, Protocol
+
+import msgspec
+from starlette.requests import Request
+
+from penstock import __version__
+from penstock.config.engine_config import EngineConfig
+from penstock.config.sections import ServerArgs
+from penstock.entrypoints.openai.answers import PromptTokensDetails, Usage
+from penstock.entrypoints.openai.prompts import Prompt, truncated
+from penstock.entrypoints.openai.types import SamplingFields
+from penstock.errors import ClientError, EngineError, NotFoundError, OverloadedError
+from penstock.observability.logging import get_logger
+from penstock.observability.stats import StatsRecorder
+from penstock.outputs import RequestOutput
+from penstock.params import SamplingParams
+from penstock.tokenizers.chat_template import ChatTemplate, read_template_option
+from penstock.tokenizers.tokenizer import Tokenizer
+
+log = get_logger(__name__)
+
+MAX_ID_CHARS = 256
+TENANT = "penstock.tenant"  # scope key: the namespace of the prefix cache that belongs to the request's API key
+
+
+class OutputStream(Protocol):
+    """Outputs of one request; closing it aborts what is still open."""
+
+    prompt_token_ids: list[int]
+
+    def __aiter__(self) -> OutputStream: ...
+
+    async def __anext__(self) -> RequestOutput: ...
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    """What the server asks of an engine; `AsyncLLM` is one."""
+
+    config: EngineConfig
+    tokenizer: Tokenizer | None
+    chat_template: ChatTemplate
+
+    @property
+    def num_unfinished(self) -> int: ...
+
+    @property
+    def num_prefill_tokens(self) -> int: ...
+
+    @property
+    def is_ready(self) -> bool: ...
+
+    async def submit(
+        self,
+        prompt: Any,
+        sampling_params: SamplingParams,
+        request_id: str,
+        *,
+        priority: int = 0,
+        cache_salt: str | None = None,
+        deadline: float | None = None,
+        add_special_tokens: bool = True,
+        truncate_prompt_tokens: int | None = None,
+    ) -> OutputStream: ...
+
+    async def call(self, method: str, *args: Any) -> Any: ...
+
+    async def check_health(self) -> None: ...
+
+
+class Service:
+    """Shared by the handlers of one app.
+
+    Args:
+        engine: may still be loading.
+        args: options of the server.
+        stats: what the engine counts.
+    """
+
+    def __init__(self, engine: Engine, args: ServerArgs, stats: StatsRecorder):
+        config = engine.config.model
+        self.engine = engine
+        self.config = engine.config
+        self.stats = stats
+        self.created = int(time.time())
+        self.model_names = config.served_names
+        self.model_root = config.path
+        self.max_model_len = config.max_model_len
+        self.max_logprobs = config.max_logprobs
+        self.defaults = config.generation_defaults
+        self.tokenizer = engine.tokenizer
+        self.template = _template(engine.chat_template, args)
+        self.trust_request_template = args.trust_request_chat_template
+        self.template_kwargs = args.default_chat_template_kwargs or {}
+        self.response_role = args.response_role
+        self.tokens_as_ids = args.return_tokens_as_token_ids
+        self.cached_tokens_in_usage = args.enable_prompt_tokens_details
+        self.force_usage = args.enable_force_include_usage
+        self.keep_alive_s = args.sse_keep_alive_interval
+        self.fingerprint = _fingerprint(engine.config)
+        self._max_queued = args.max_num_queued_reqs
+        self._max_queued_tokens = args.max_num_queued_tokens
+        self._max_queue_time = args.max_queue_time
+        self._request_timeout = args.request_timeout
+        self._log_requests = args.enable_log_requests
+        self._max_log_len = args.max_log_len
+
+    def check_model(self, name: str | None) -> str:
+        """The name to echo for a request that names `name`."""
+        if name is None or name in self.model_names:
+            return name or self.model_names[0]
+        raise NotFoundError(f"The model `{name}` does not exist.", "model")
+
+    def admit(self) -> None:
+        """Refuse a request if too many are waiting already."""
+        if self._max_queued and self.engine.num_unfinished >= self._max_queued:
+            self.stats.rejected("max_num_queued_reqs")
+            raise OverloadedError("The engine is currently busy and cannot accept new requests. Try again later.")
+        if self._max_queued_tokens and self.engine.num_prefill_tokens >= self._max_queued_tokens:
+            self.stats.rejected("max_num_queued_tokens")
+            raise OverloadedError("The engine has reached its prefill token backlog limit. Try again later.")
+
+    async def submit(
+        self,
+        request: Request,
+        body: SamplingFields,
+        prompt: Prompt,
+        params: SamplingParams,
+        public_id: str,
+        special: bool,
+    ) -> OutputStream:
+        """Send a prompt to the engine.
+
+        Args:
+            special: whether the tokenizer puts the model's own tokens around a text.
+
+        Raises:
+            ClientError: the request cannot be done; nothing was started.
+        """
+        prompt, keep = await truncated(
+            prompt, body.truncate_prompt_tokens, body.truncation_side, self.tokenizer, special
+        )
+        stream = await self.engine.submit(
+            prompt,
+            params,
+            uuid.uuid4().hex,
+            priority=body.priority or 0,
+            cache_salt=self._cache_salt(request, body),
+            deadline=self._deadline(request),
+            add_special_tokens=special,
+            truncate_prompt_tokens=keep,
+        )
+        self._log_request(public_id, prompt, stream.prompt_token_ids, params)
+        return stream
+
+    def public_id(self, request: Request, fields: SamplingFields) -> str:
+        """The id that the client sees: its own, or a new one. The engine's ids are always ours."""
+        given = request.headers.get("x-request-id") or fields.request_id
+        return given[:MAX_ID_CHARS] if given else uuid.uuid4().hex
+
+    def _deadline(self, request: Request) -> float | None:
+        """Monotonic time at which the request must be answered."""
+        limit = self._request_timeout
+        header = request.headers.get("x-request-timeout-ms")
+        if header is not None:
+            if not (header.isascii() and header.isdecimal() and 0 < int(header[:16]) < 10**12):
+                raise ClientError("the header X-Request-Timeout-Ms must be a positive number of milliseconds.")
+            limit = min(int(header) / 1000, limit or float("inf"))
+        return None if limit is None else time.monotonic() + limit
+
+    def _cache_salt(self, request: Request, fields: SamplingFields) -> str | None:
+        """Namespace of the prefix cache: per API key if there are several, and what the request asks for."""
+        salt = fields.cache_salt
+        if salt is not None and (not salt or len(salt) > 128 or any(c in "@/\\\0" for c in salt)):
+            raise ClientError(
+                "cache_salt must be 1 to 128 characters without @, /, \\ and NUL.", "cache_salt", salt[:128] or "''"
+            )
+        tenant = request.scope.get(TENANT)
+        if tenant is None:
+            return salt
+        return f"{tenant}@{salt}" if salt else tenant
+
+    def _log_request(self, public_id: str, prompt: Prompt, ids: list[int], params: SamplingParams) -> None:
+        """One line per request with --enable-log-requests."""
+        if self._log_requests:
+            shown = slice(self._max_log_len)
+            text = prompt[shown] if isinstance(prompt, str) else None
+            log.info("Received request %s: prompt: %r, params: %s, token ids: %s", public_id, text, params, ids[shown])
+
+    def usage(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None) -> Usage:
+        usage = Usage(prompt_tokens, prompt_tokens + completion_tokens, completion_tokens)
+        if self.cached_tokens_in_usage:
+            usage.prompt_tokens_details = PromptTokensDetails(cached_tokens or 0)
+        return usage
+
+    def stream_usage(self, fields: SamplingFields) -> tuple[bool, bool]:
+        """Whether a stream ends with usage, and whether every chunk carries it."""
+        if self.force_usage:
+            return True, True
+        options = fields.stream_options
+        include = bool(options and options.include_usage)
+        return include, include and bool(options and options.continuous_usage_stats)
+
+
+def _template(template: ChatTemplate, args: ServerArgs) -> ChatTemplate:
+    source = read_template_option(args.chat_template) if args.chat_template else None
+    return template.replaced(source, args.chat_template_content_format)
+
+
+def _fingerprint(config: EngineConfig) -> str:
+    digest = hashlib.sha256(msgspec.json.encode(config)).hexdigest()
+    return f"penstock-{__version__}-{digest[:8]}"
+
+
+async def last_output(outputs: OutputStream) -> RequestOutput:
+    """The final output of a request; it is aborted if the wait is cancelled."""
+    try:
+        async for output in outputs:
+            if output.finished:
+                return output
+    finally:
+        outputs.close()
+    raise EngineError("the engine ended a request without an answer")
+
+
+async def last_outputs(streams: list[OutputStream]) -> list[RequestOutput]:
+    """The final outputs of several requests; the first failure ends the wait for all."""
+    if len(streams) == 1:
+        return [await last_output(streams[0])]
+    tasks = [asyncio.create_task(last_output(s)) for s in streams]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

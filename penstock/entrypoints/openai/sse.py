@@ -1,0 +1,107 @@
+"""Server-sent events: an iterator of encoded events becomes a streaming answer.
+
+Before the first byte an exception is a plain HTTP error; after it an error event and [DONE]. A silent stream gets
+comments; a client that leaves or stops reading ends the iterator. Knows nothing of what the events say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from penstock.entrypoints.openai.errors import error_json, error_response
+from penstock.entrypoints.openai.guard import ClientGoneError, Guard
+
+DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+STALL_S = 60.0  # a client that takes nothing for so long is cut off
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # else nginx holds events back
+]
+
+
+class EventStream(Response):
+    """Answer that sends `events` as they come.
+
+    Args:
+        events: whole events ("data: ...", two line ends), one or several per item.
+        close: called once, when the stream is over for whatever reason; it releases what the events come from.
+        keep_alive_s: seconds of silence after which a comment is sent; 0 for none.
+    """
+
+    def __init__(self, events: AsyncIterator[bytes], close: Callable[[], None], keep_alive_s: float = 15.0):
+        super().__init__()
+        self._events = events
+        self._close = close
+        self._keep_alive_s = keep_alive_s
+        self._started = False
+        self._sending_since: float | None = None
+        self._last_sent = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._comment: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._raw_send = send
+        self._loop = asyncio.get_running_loop()
+        self._last_sent = self._loop.time()
+        guard = Guard(receive)
+        try:
+            async with guard:
+                self._arm(guard)
+                await self._send_all()
+        except ClientGoneError:
+            pass
+        except Exception as exc:  # the boundary of one request: whatever failed, this client alone is told
+            await self._fail(exc, scope, receive, send)
+        finally:
+            self._close()
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._comment is not None:
+                self._comment.cancel()
+
+    async def _send_all(self) -> None:
+        send = self._send
+        async for chunk in self._events:
+            await send(chunk)
+        await self._send(DONE, last=True)
+
+    async def _send(self, data: bytes, last: bool = False) -> None:
+        if not self._started:
+            self._started = True
+            start: Message = {"type": "http.response.start", "status": 200, "headers": list(_HEADERS)}
+            await self._raw_send(start)
+        self._sending_since = self._last_sent
+        await self._raw_send({"type": "http.response.body", "body": data, "more_body": not last})
+        self._sending_since = None
+        self._last_sent = self._loop.time()
+
+    async def _fail(self, exc: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._started:
+            await error_response(exc)(scope, receive, send)
+            return
+        event = b"data: " + error_json(exc) + b"\n\n" + DONE
+        await send({"type": "http.response.body", "body": event, "more_body": False})
+
+    def _arm(self, guard: Guard) -> None:
+        """Look after the stream once per keep-alive interval, not once per token."""
+        interval = self._keep_alive_s or STALL_S
+        self._timer = self._loop.call_later(interval, self._look, guard, interval)
+
+    def _look(self, guard: Guard, interval: float) -> None:
+        now = self._loop.time()
+        silent_s = now - self._last_sent
+        if self._sending_since is not None:
+            if now - self._sending_since > STALL_S:
+                guard.stop(ClientGoneError())
+                return
+        elif self._keep_alive_s and silent_s >= interval * 0.99:
+            self._comment = self._loop.create_task(self._send(KEEP_ALIVE))
+            silent_s = 0.0
+        wait_s = interval - silent_s if 0.0 <= silent_s < interval else interval
+        self._timer = self._loop.call_later(max(wait_s, 0.01), self._look, guard, interval)

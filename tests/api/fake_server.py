@@ -1,0 +1,77 @@
+"""Our server on a fake engine, in a thread of the test process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import openai
+import uvloop
+from api.fake_engine import FakeEngine
+
+from penstock.config.sections import ServerArgs
+from penstock.entrypoints.openai.app import build_app
+from penstock.entrypoints.openai.front import Front
+from penstock.entrypoints.openai.http_server import HttpServer, uvicorn_settings
+from penstock.entrypoints.openai.sockets import bind
+from penstock.observability.stats import StatsRecorder
+
+
+@dataclass
+class FakeServer:
+    """Our server on a fake engine."""
+
+    url: str
+    engine: FakeEngine
+    front: Front
+    http: httpx.Client
+    loop: asyncio.AbstractEventLoop
+
+    def openai(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0)
+
+    def reset(self) -> None:
+        engine = self.engine
+        engine.delay_s, engine.fail_after, engine.ready, engine.errored = 0.0, None, True, False
+        self.front.draining = False
+        engine.submitted.clear()
+
+
+@contextlib.contextmanager
+def fake_server(args: ServerArgs | None = None) -> Iterator[FakeServer]:
+    """A server on a free port of the loopback, with these options."""
+    args = args or ServerArgs()
+    args.disable_uvicorn_access_log = True
+    args.uvicorn_log_level = "warning"
+    sock = bind("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    started: list[tuple[FakeEngine, Front, HttpServer, asyncio.AbstractEventLoop]] = []
+    up = threading.Event()
+
+    async def main() -> None:
+        engine = FakeEngine()
+        app = build_app(args)
+        front = Front(engine, args, StatsRecorder())
+        app.state.front = front
+        server = HttpServer(uvicorn_settings(app, args), lambda: False)
+        started.append((engine, front, server, asyncio.get_running_loop()))
+        up.set()
+        await server.serve(sockets=[sock])
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert up.wait(20)
+    engine, front, server, loop = started[0]
+    with httpx.Client(base_url=url, timeout=20) as client:
+        yield FakeServer(url, engine, front, client, loop)
+    loop.call_soon_threadsafe(server.stop)
+    thread.join(20)
+    assert not thread.is_alive()
