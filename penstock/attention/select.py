@@ -30,5 +30,5 @@ def create_backend(
         windows=shape.layer_windows or (None,) * shape.num_layers,
     )
     assert layout.num_layers == shape.num_layers
-    backend: AttentionBackend = BACKENDS.get("torch_paged" if name == "auto" else name)(layout, block_size, dtype, device)
-    return backend
+    kind: type[AttentionBackend] = BACKENDS.get("torch_paged" if name == "auto" else name)
+    return kind(layout, block_size, dtype, device)

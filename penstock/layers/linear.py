@@ -27,7 +27,7 @@ class Linear(nn.Module):
 
     def __init__(self, context: BuildContext, in_features: int, shards: dict[str, int], bias: bool = False):
         super().__init__()
-        self.context = context
+        self.empty = context.empty
         self.in_features = in_features
         self.shards = shards
         self.out_features = sum(shards.values())

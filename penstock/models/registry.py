@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from penstock.config.shape import ModelShape
 from penstock.layers.context import BuildContext
 from penstock.models.interface import Model
 from penstock.plugins import Registry
+from penstock.quantization.base import method_for
 
 MODELS = Registry(
     "model architecture",
@@ -22,7 +25,9 @@ def build(shape: ModelShape, context: BuildContext) -> Model:
     """A model with uninitialized weights.
 
     Raises:
-        StartError: the architecture is unknown.
+        StartError: the architecture, or the checkpoint's quantization, is unknown.
     """
+    if shape.quantization is not None:
+        context = replace(context, linear_method=method_for(shape.quantization))
     model: Model = MODELS.get(shape.architecture)(shape, context)
     return model.eval()

@@ -6,36 +6,54 @@ A method knows one layer at a time: its sizes and its shards' checkpoint names, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 
 from penstock.ops.linear import RowPlan, linear, plan_rows
 from penstock.plugins import Registry
 
-if TYPE_CHECKING:  # a protocol's own layer, for types only
-    from penstock.layers.linear import Linear
-
 METHODS = Registry("quantization method", {"none": "penstock.quantization.base:UnquantizedLinear"})
 
 
+class LinearLayer(Protocol):
+    """What a method sees of `layers/linear.py`; it may set further attributes.
+
+    Attributes:
+        shards: checkpoint name -> output features, in the order in which they are stacked.
+    """
+
+    in_features: int
+    out_features: int
+    shards: dict[str, int]
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    row_plan: RowPlan
+
+    def empty(self, *size: int) -> torch.Tensor:
+        """An uninitialized tensor of the model's type on its device."""
+
+    def register_buffer(self, name: str, tensor: torch.Tensor | None, persistent: bool = True) -> Any:
+        """As `torch.nn.Module.register_buffer`."""
+
+
 class LinearMethod(ABC):
-    """Stateless; everything is kept on the layer."""
+    """Weights are kept on the layer; a method holds only what its layers share."""
 
     @abstractmethod
-    def create_weights(self, layer: Linear) -> None:
+    def create_weights(self, layer: LinearLayer) -> None:
         """Give the layer its tensors, uninitialized."""
 
     @abstractmethod
-    def slots(self, layer: Linear) -> dict[str, torch.Tensor]:
+    def slots(self, layer: LinearLayer) -> dict[str, torch.Tensor]:
         """Checkpoint name -> the (part of a) tensor it fills."""
 
     @abstractmethod
-    def finish_loading(self, layer: Linear) -> None:
+    def finish_loading(self, layer: LinearLayer) -> None:
         """Called once after all slots are filled: repack, drop, choose kernels."""
 
     @abstractmethod
-    def apply(self, layer: Linear, x_TK: torch.Tensor, bias_N: torch.Tensor | None) -> torch.Tensor:
+    def apply(self, layer: LinearLayer, x_TK: torch.Tensor, bias_N: torch.Tensor | None) -> torch.Tensor:
         """x @ weight.T + bias: [T, N]. A row's bits must not depend on T."""
 
 
@@ -45,19 +63,30 @@ class UnquantizedLinear(LinearMethod):
     def __init__(self) -> None:
         self._plans: dict[tuple[int, int, bool, torch.dtype, int], RowPlan] = {}  # layers of one shape share a probe
 
-    def create_weights(self, layer: Linear) -> None:
-        layer.register_buffer("weight", layer.context.empty(layer.out_features, layer.in_features))
+    def create_weights(self, layer: LinearLayer) -> None:
+        layer.register_buffer("weight", layer.empty(layer.out_features, layer.in_features))
 
-    def slots(self, layer: Linear) -> dict[str, torch.Tensor]:
+    def slots(self, layer: LinearLayer) -> dict[str, torch.Tensor]:
         parts = layer.weight.split(list(layer.shards.values()))
         return {f"{name}.weight": part for name, part in zip(layer.shards, parts, strict=True)}
 
-    def finish_loading(self, layer: Linear) -> None:
+    def finish_loading(self, layer: LinearLayer) -> None:
         weight, bias = layer.weight, layer.bias
         key = (*weight.shape, bias is not None, weight.dtype, torch.get_num_threads())
         if key not in self._plans:
             self._plans[key] = plan_rows(weight, bias)
         layer.row_plan = self._plans[key]
 
-    def apply(self, layer: Linear, x_TK: torch.Tensor, bias_N: torch.Tensor | None) -> torch.Tensor:
+    def apply(self, layer: LinearLayer, x_TK: torch.Tensor, bias_N: torch.Tensor | None) -> torch.Tensor:
         return linear(x_TK, layer.weight, bias_N, layer.row_plan)
+
+
+def method_for(quantization: dict[str, Any] | None) -> LinearMethod:
+    """The method of a checkpoint's quantization_config; None means plain weights.
+
+    Raises:
+        StartError: it is unknown.
+    """
+    name = "none" if quantization is None else str(quantization.get("quant_method"))
+    method: LinearMethod = METHODS.get(name)()
+    return method

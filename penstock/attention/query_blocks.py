@@ -1,0 +1,162 @@
+"""Cuts a ragged batch into blocks of query rows of a few fixed heights, and says which key tiles each one meets.
+
+A query row is one query head of one token, for one key/value head: row = token * group + member. Tiles lie at absolute
+positions, so how a step was cut shows only in which rows share a block, and that never changes a row's bits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from penstock.attention.context import AttentionStep
+from penstock.ops.linear import RowPlan
+
+# Dimensions in tensor names: I blocks, M query rows of a block, C blocks that meet a tile, K keys of a tile.
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The j-th key tile of the first `count` blocks (they are sorted by their number of tiles).
+
+    Attributes:
+        block_ids: int64, KV blocks of the count tiles, one after the other.
+        mask_C1MK: 0 where a row sees a key, -inf elsewhere; None if all see all.
+    """
+
+    count: int
+    block_ids: torch.Tensor
+    mask_C1MK: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class QueryBlocks:
+    """Blocks of equal height that are computed together.
+
+    Attributes:
+        rows_IM: int64, which query rows of the step they hold; padding repeats a block's last row.
+        filled, targets: int64, places in rows_IM that are no padding, and the query rows they stand for.
+    """
+
+    rows_IM: torch.Tensor
+    filled: torch.Tensor
+    targets: torch.Tensor
+    tiles: list[Tile]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Query rows start..stop of the step, of batch row `row`, whose first and last positions are given."""
+
+    row: int
+    start: int
+    stop: int
+    first_position: int
+    last_position: int
+    first_tile: int
+
+    def num_tiles(self, tile: int) -> int:
+        return self.last_position // tile - self.first_tile + 1
+
+
+def cut(
+    step: AttentionStep,
+    group: int,
+    plan: RowPlan,
+    *,
+    tile: int,
+    block_size: int,
+    window: int | None,
+    at_once: dict[int, int],
+) -> list[QueryBlocks]:
+    """All query blocks of a step.
+
+    Args:
+        group: query heads per key/value head.
+        plan: heights a block may have.
+        tile: keys per tile, a multiple of block_size.
+        window: how many tokens back (itself included) a token sees; None for all.
+        at_once: height -> how many blocks to compute together.
+    """
+    by_height: dict[int, list[_Piece]] = defaultdict(list)
+    for height, piece in _pieces(step, group, plan, tile, window):
+        by_height[height].append(piece)
+    tables = _tables_by_tile(step.block_tables_RB, tile // block_size)
+    positions = step.positions_T.cpu().numpy()
+    blocks = []
+    for height, pieces in by_height.items():
+        pieces.sort(key=lambda p: -p.num_tiles(tile))
+        for i in range(0, len(pieces), at_once[height]):
+            some = pieces[i : i + at_once[height]]
+            blocks.append(_build(some, height, group, positions, tables, tile, window, step.slots_T.device))
+    return blocks
+
+
+def _pieces(
+    step: AttentionStep, group: int, plan: RowPlan, tile: int, window: int | None
+) -> Iterator[tuple[int, _Piece]]:
+    row_start = 0
+    for row, (length, context) in enumerate(zip(step.query_lens, step.context_lens, strict=True)):
+        for start, stop, height in plan.pieces(length * group):
+            first = context - length + start // group
+            last = context - length + (stop - 1) // group
+            seen_from = 0 if window is None else max(0, first - window + 1)
+            yield height, _Piece(row, row_start + start, row_start + stop, first, last, seen_from // tile)
+        row_start += length * group
+
+
+def _tables_by_tile(tables_RB: torch.Tensor, blocks_per_tile: int) -> np.ndarray:
+    """int64 [R, tiles, blocks per tile], padded with the null block."""
+    tables = tables_RB.cpu().numpy().astype(np.int64)
+    missing = -tables.shape[1] % blocks_per_tile
+    return np.pad(tables, ((0, 0), (0, missing))).reshape(tables.shape[0], -1, blocks_per_tile)
+
+
+def _build(
+    pieces: list[_Piece],
+    height: int,
+    group: int,
+    positions: np.ndarray,
+    tables: np.ndarray,
+    tile: int,
+    window: int | None,
+    device: torch.device,
+) -> QueryBlocks:
+    starts, stops, batch_rows, first_tiles, num_tiles = np.array(
+        [(p.start, p.stop, p.row, p.first_tile, p.num_tiles(tile)) for p in pieces], dtype=np.int64
+    ).T
+    rows_IM = starts[:, None] + np.arange(height)
+    filled = np.flatnonzero(rows_IM < stops[:, None])
+    rows_IM = np.minimum(rows_IM, stops[:, None] - 1)
+    query_IM = positions[rows_IM // group]
+    tiles = []
+    for j in range(num_tiles[0]):
+        count = int(np.count_nonzero(num_tiles > j))
+        index = first_tiles[:count] + j
+        ids = torch.from_numpy(tables[batch_rows[:count], index].reshape(-1)).to(device)
+        tiles.append(Tile(count, ids, _mask(query_IM[:count], index * tile, tile, window, device)))
+    return QueryBlocks(
+        torch.from_numpy(rows_IM).to(device),
+        torch.from_numpy(filled).to(device),
+        torch.from_numpy(rows_IM.reshape(-1)[filled]).to(device),
+        tiles,
+    )
+
+
+def _mask(
+    query_CM: np.ndarray, start_C: np.ndarray, tile: int, window: int | None, device: torch.device
+) -> torch.Tensor | None:
+    all_past = (start_C + tile - 1 <= query_CM.min(1)).all()
+    all_inside = window is None or (start_C > query_CM.max(1) - window).all()
+    if all_past and all_inside:
+        return None
+    distance_CMK = query_CM[:, :, None] - (start_C[:, None] + np.arange(tile))[:, None, :]
+    seen = distance_CMK >= 0
+    if window is not None:
+        seen &= distance_CMK < window
+    mask = np.where(seen, np.float32(0), np.float32(-np.inf))
+    return torch.from_numpy(mask).to(device).unsqueeze(1)

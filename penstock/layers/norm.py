@@ -1,0 +1,31 @@
+"""RMSNorm with a learned weight."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from penstock.layers.context import BuildContext
+from penstock.ops.rms_norm import add_rms_norm, rms_norm
+
+
+class RMSNorm(nn.Module):
+    """Norm over the last dimension. `name` is its checkpoint name without ".weight"."""
+
+    weight: torch.Tensor
+
+    def __init__(self, context: BuildContext, size: int, eps: float, name: str):
+        super().__init__()
+        self.name = name
+        self.eps = eps
+        self.register_buffer("weight", context.empty(size))
+
+    def slots(self) -> dict[str, torch.Tensor]:
+        return {f"{self.name}.weight": self.weight}
+
+    def forward(self, x_TH: torch.Tensor) -> torch.Tensor:
+        return rms_norm(x_TH, self.weight, self.eps)
+
+    def add(self, x_TH: torch.Tensor, residual_TH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(norm of the sum, the sum)."""
+        return add_rms_norm(x_TH, residual_TH, self.weight, self.eps)

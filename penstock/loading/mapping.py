@@ -1,0 +1,83 @@
+"""Matches the names in a checkpoint with the slots of a model. Names and shapes only; copies nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from penstock.errors import StartError
+
+LISTED = 20  # names an error spells out
+PREFIX = "model."  # some checkpoints were saved from the decoder inside the model and lack it
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What a model wants filled.
+
+    Attributes:
+        wanted: checkpoint name -> the tensor, or part of a fused one, that it fills.
+        redundant: patterns of names that some checkpoints carry and that the model makes itself.
+    """
+
+    wanted: dict[str, torch.Tensor]
+    redundant: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Slots:
+        """Collects what the model's layers declare."""
+        wanted: dict[str, torch.Tensor] = {}
+        redundant: list[str] = []
+        for module in model.modules():
+            own: dict[str, torch.Tensor] = module.slots() if hasattr(module, "slots") else {}
+            assert not own.keys() & wanted.keys(), f"two layers are fed by {own.keys() & wanted.keys()}"
+            wanted |= own
+            redundant += getattr(module, "redundant_names", ())
+        return cls(wanted, tuple(redundant))
+
+    def match(self, names: Iterable[str]) -> dict[str, str]:
+        """Checkpoint name -> wanted name, without the redundant ones.
+
+        Raises:
+            StartError: names are missing, unexpected or there twice; the message lists them.
+        """
+        matched: dict[str, str] = {}
+        unexpected, twice, seen = [], [], set()
+        for name in names:
+            target = name if name in self.wanted else PREFIX + name
+            if target in self.wanted:
+                twice += [name] if target in seen else []
+                seen.add(target)
+                matched[name] = target
+            elif not any(fnmatchcase(name, pattern) for pattern in self.redundant):
+                unexpected.append(name)
+        missing = [name for name in self.wanted if name not in seen]
+        faults = [("missing", missing), ("unexpected", unexpected), ("there twice", twice)]
+        if missing or unexpected or twice:
+            what = "; ".join(f"{kind}: {_listed(n)}" for kind, n in faults if n)
+            raise StartError(f"the weights do not fit the model. {what}.")
+        return matched
+
+    def fill(self, target: str, source: torch.Tensor) -> None:
+        """Copy one checkpoint tensor into its slot, converting its type.
+
+        Raises:
+            StartError: its shape or its kind of number does not fit.
+        """
+        slot = self.wanted[target]
+        if slot.shape != source.shape:
+            raise StartError(
+                f"the weights do not fit the model. {target} should be {list(slot.shape)}, is {list(source.shape)}."
+            )
+        if slot.is_floating_point() and (not source.is_floating_point() or source.dtype.itemsize == 1):
+            raise StartError(f"the weights do not fit the model. {target} is quantized ({source.dtype}), unexpectedly.")
+        slot.copy_(source)
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")

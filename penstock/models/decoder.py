@@ -1,0 +1,109 @@
+"""The decoder that all architectures here share; each states in its own file only what differs.
+
+norm, attention, norm, gated MLP per layer, residuals around both; a final norm and an output head.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from penstock.attention.base import BoundAttention
+from penstock.config.shape import ModelShape
+from penstock.layers.activation import ACTIVATIONS
+from penstock.layers.attention import Attention
+from penstock.layers.context import BuildContext
+from penstock.layers.embedding import Embedding, Head, TiedHead
+from penstock.layers.linear import Linear
+from penstock.layers.norm import RMSNorm
+from penstock.layers.rotary import Rotary
+from penstock.models.interface import Model
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What distinguishes one decoder architecture from another."""
+
+    qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+
+
+class MLP(nn.Module):
+    """down(activation(gate(x)) * up(x)), gate and up as one product."""
+
+    def __init__(self, context: BuildContext, shape: ModelShape, name: str, bias: bool):
+        super().__init__()
+        hidden, inner = shape.hidden_size, shape.intermediate_size
+        self.gate_up = Linear(context, hidden, {f"{name}.gate_proj": inner, f"{name}.up_proj": inner}, bias)
+        self.down = Linear(context, inner, {f"{name}.down_proj": hidden}, bias)
+        self.activation = ACTIVATIONS.get(shape.activation)
+
+    def forward(self, x_TH: torch.Tensor) -> torch.Tensor:
+        out_TH: torch.Tensor = self.down(self.activation(self.gate_up(x_TH)))
+        return out_TH
+
+
+class Layer(nn.Module):
+    """One layer. `residual_TH` is the running sum; x is what the last block adds to it."""
+
+    def __init__(self, context: BuildContext, shape: ModelShape, traits: Traits, index: int):
+        super().__init__()
+        name = f"model.layers.{index}"
+        self.attention_norm = RMSNorm(context, shape.hidden_size, shape.norm_eps, f"{name}.input_layernorm")
+        self.attention = Attention(
+            context,
+            shape,
+            index,
+            f"{name}.self_attn",
+            qkv_bias=traits.qkv_bias,
+            output_bias=traits.output_bias,
+            qk_norm=traits.qk_norm,
+        )
+        self.mlp_norm = RMSNorm(context, shape.hidden_size, shape.norm_eps, f"{name}.post_attention_layernorm")
+        self.mlp = MLP(context, shape, f"{name}.mlp", traits.mlp_bias)
+
+    def forward(
+        self, residual_TH: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], attn: BoundAttention
+    ) -> torch.Tensor:
+        x_TH = self.attention(self.attention_norm(residual_TH), angles, attn)
+        x_TH, residual_TH = self.mlp_norm.add(x_TH, residual_TH)
+        return residual_TH + self.mlp(x_TH)
+
+
+class Decoder(Model):
+    """A stack of layers between an embedding and a head."""
+
+    def __init__(self, shape: ModelShape, context: BuildContext):
+        super().__init__()
+        traits = self.traits(shape)
+        self.embedding = Embedding(context, shape.vocab_size, shape.hidden_size, "model.embed_tokens")
+        self.rotary = Rotary(context, shape.rope, shape.head_dim)
+        self.layers = nn.ModuleList(Layer(context, shape, traits, i) for i in range(shape.num_layers))
+        self.norm = RMSNorm(context, shape.hidden_size, shape.norm_eps, "model.norm")
+        self.head: nn.Module
+        if shape.tie_embeddings:
+            self.head = TiedHead(self.embedding, "lm_head")
+        else:
+            self.head = Head(context, shape.hidden_size, shape.vocab_size, "lm_head")
+
+    @staticmethod
+    @abstractmethod
+    def traits(shape: ModelShape) -> Traits:
+        """What this architecture does differently."""
+
+    def forward(self, token_ids_T: torch.Tensor, positions_T: torch.Tensor, attn: BoundAttention) -> torch.Tensor:
+        angles = self.rotary.at(positions_T)
+        hidden_TH = self.embedding(token_ids_T)
+        for layer in self.layers:
+            hidden_TH = layer(hidden_TH, angles, attn)
+        hidden_TH = self.norm(hidden_TH)
+        return hidden_TH
+
+    def logits(self, hidden_SH: torch.Tensor) -> torch.Tensor:
+        logits_SV: torch.Tensor = self.head(hidden_SH)
+        return logits_SV

@@ -1,0 +1,22 @@
+"""silu(gate) * up for a fused [gate | up] product."""
+
+from __future__ import annotations
+
+import torch
+
+from penstock.ops.rows import row_chunks
+
+
+def silu_and_mul(x_T2I: torch.Tensor) -> torch.Tensor:
+    """[T, I] of x's type, from [T, 2I] whose first half is the gate; computed in float32.
+
+    Written with exp instead of torch's silu: that one rounds differently in the last elements of a call, so that a
+    row's bits would depend on how many rows there are. torch's exp, and plain arithmetic, do not.
+    """
+    rows, width = x_T2I.shape[0], x_T2I.shape[1] // 2
+    out_TI = torch.empty(rows, width, dtype=x_T2I.dtype, device=x_T2I.device)
+    for part in row_chunks(rows, width):
+        gate = x_T2I[part, :width].float()
+        denominator = gate.neg().exp_().add_(1.0)
+        out_TI[part] = gate.div_(denominator).mul_(x_T2I[part, width:])
+    return out_TI

@@ -1,0 +1,178 @@
+"""The CPU as a device: streams run in order on the calling thread, memory is what the container leaves.
+
+Facts come from psutil and, on Linux, from /proc and the control groups; torch is imported when a device is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from penstock.platforms.base import Device, Event, Platform, PlatformFacts
+
+CGROUPS = Path("/sys/fs/cgroup")
+CPUS = Path("/sys/devices/system/cpu")
+
+
+class CpuPlatform(Platform):
+    name = "cpu"
+
+    def facts(self) -> PlatformFacts:
+        total, free = memory()
+        cores = physical_cores()
+        return PlatformFacts(
+            name=self.name,
+            memory_total=total,
+            memory_free=free,
+            physical_cores=cores,
+            supported_dtypes=("bfloat16", "float16", "float32"),
+            description=f"{_processor()}, {cores} cores, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
+        )
+
+    def preferred_16bit(self) -> str:
+        return "bfloat16"  # torch has fast products for it here, and none for float16
+
+    def device(self, index: int = 0) -> Device:
+        assert index == 0
+        return CpuDevice()
+
+
+class CpuEvent(Event):
+    """Work is done when the call that issued it returns, so an event is a time."""
+
+    def __init__(self) -> None:
+        self._time: float | None = None
+
+    def record(self) -> None:
+        self._time = time.perf_counter()
+
+    def query(self) -> bool:
+        return True
+
+    def synchronize(self) -> None:
+        pass
+
+    def elapsed_ms(self, end: Event) -> float:
+        assert isinstance(end, CpuEvent)
+        assert self._time is not None
+        assert end._time is not None
+        return (end._time - self._time) * 1e3
+
+
+class CpuDevice(Device):
+    def __init__(self) -> None:
+        import torch  # start-up time: the front asks for facts only, and must not import torch
+
+        self._torch = torch
+
+    @property
+    def torch_device(self) -> Any:
+        return self._torch.device("cpu")
+
+    def stream(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def event(self) -> Event:
+        return CpuEvent()
+
+    def memory(self) -> tuple[int, int]:
+        total, free = memory()
+        return free, total
+
+    def synchronize(self) -> None:
+        pass
+
+    def set_threads(self, count: int) -> int:
+        count = count or physical_cores()
+        self._torch.set_num_threads(count)
+        return count
+
+
+def memory() -> tuple[int, int]:
+    """(total, free) bytes for this process: the machine's, or the tightest control group's if that is less."""
+    machine = psutil.virtual_memory()
+    total, free = machine.total, machine.available
+    for limit, used in _memory_groups():
+        if limit < total:
+            total = limit
+        free = min(free, max(0, limit - used))
+    return total, free
+
+
+def _memory_groups() -> list[tuple[int, int]]:
+    """(limit, bytes in use that cannot be dropped) of each control group around this process that has a limit."""
+    found = []
+    for controller, limit_name, used_name, cache_key in (
+        ("", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        for folder in _group_folders(controller):
+            limit, used = _number(folder / limit_name), _number(folder / used_name)
+            if limit is not None and used is not None:
+                found.append((limit, max(0, used - _stat(folder / "memory.stat", cache_key))))
+    return found
+
+
+def physical_cores() -> int:
+    """Cores this process may use, a core with two hyperthreads once, and no more than its control group's share."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = {_read(CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in allowed}
+    count = len(cores)
+    if not CPUS.exists():
+        count = min(count, psutil.cpu_count(logical=False) or count)
+    for folder in _group_folders(""):
+        quota, _, period = (_read(folder / "cpu.max") or "max").partition(" ")
+        if quota.isdigit() and period.isdigit():
+            count = min(count, -(-int(quota) // int(period)))
+    for folder in _group_folders("cpu"):
+        quota_us, period_us = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+        if quota_us and period_us:
+            count = min(count, -(-quota_us // period_us))
+    return max(1, count)
+
+
+def _group_folders(controller: str) -> list[Path]:
+    """Folders of this process's control group and of all above it; "" is version 2's tree."""
+    folders: list[Path] = []
+    for line in (_read(Path("/proc/self/cgroup")) or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller not in controllers.split(","):
+            continue
+        root = CGROUPS / controllers if controllers else CGROUPS
+        inner = Path(path.lstrip("/"))
+        # Inside a container the named path may not exist: its root is then the group itself.
+        folders += [root / part for part in (inner, *inner.parents)]
+    return [f for f in dict.fromkeys(folders) if f.is_dir()]
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def _number(path: Path) -> int | None:
+    text = _read(path)
+    return int(text) if text is not None and text.isdigit() else None
+
+
+def _stat(path: Path, key: str) -> int:
+    for line in (_read(path) or "").splitlines():
+        name, _, value = line.partition(" ")
+        if name == key:
+            return int(value)
+    return 0
+
+
+def _processor() -> str:
+    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
