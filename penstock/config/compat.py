@@ -309,4 +309,4 @@ def engine_args(**keywords: Any) -> EngineArgs:
             near = difflib.get_close_matches(name, [*known, *TABLE], n=3)
             raise TypeError(f"unexpected keyword argument {name!r}" + (f"; near: {', '.join(near)}" if near else ""))
         apply(name, keywords[name], values)
-    return EngineArgs(**values)
+    return EngineArgs(**{k: v for k, v in values.items() if k in known})  # a row may have set an option of the server

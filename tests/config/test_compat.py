@@ -110,6 +110,7 @@ def test_keywords_as_scripts_for_vllm_have_them() -> None:
         rope_theta=10.0,
         dtype="torch.float16",
         task="generate",
+        disable_log_requests=True,
     )
     assert args == EngineArgs(model="m", gpu_memory_utilization=0.8, hf_overrides={"rope_theta": 10.0}, dtype="float16")
 
