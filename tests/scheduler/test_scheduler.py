@@ -99,7 +99,7 @@ def test_a_plan_tells_each_block_once() -> None:
 
 def test_a_prompt_gets_all_its_blocks_before_it_starts() -> None:
     """Two half-done prompts that wait for each other's blocks would never come to an end without throwing one away."""
-    scheduler = make(num_blocks=11, max_num_batched_tokens=4, max_num_seqs=2)
+    scheduler = make(num_blocks=11, max_num_batched_tokens=4, long_prefill_token_threshold=2)
     scheduler.add(request("a", 24, sampling={"max_tokens": 1}))
     scheduler.add(request("b", 24, first_token=2, sampling={"max_tokens": 1}))
     total = 0
