@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from checking_executor import EOS, CheckingExecutor, uncontended
 
+from checking_executor import EOS, CheckingExecutor, uncontended
 from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfig, ModelConfig, SchedulerConfig
 from penstock.config.shape import ModelShape, Rope
 from penstock.engine.core import EngineCore, build_core

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from checking_executor import CheckingExecutor, uncontended
 
+from checking_executor import CheckingExecutor, uncontended
 from penstock.errors import StartError
 from penstock.kvcache.manager import KVCacheManager
 from penstock.params import SamplingParams

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from checking_executor import EOS, VOCAB, CheckingExecutor, uncontended
 
+from checking_executor import EOS, VOCAB, CheckingExecutor, uncontended
 from penstock.kvcache.manager import KVCacheManager
 from penstock.params import SamplingParams
 from penstock.scheduler.plan import EngineOutput, FinishReason, StepPlan, StepResult
