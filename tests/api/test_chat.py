@@ -176,7 +176,8 @@ def test_the_template_sees_what_the_request_says(fake: FakeServer) -> None:
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     assert post(fake, messages=[{"role": "user", "content": parts}]).status_code == 200
     prompt = fake.engine.tokenizer.decode(fake.engine.submitted[-1][0])
-    assert "one" in prompt and "two" in prompt
+    assert "one" in prompt
+    assert "two" in prompt
 
 
 def test_continue_the_final_message(fake: FakeServer) -> None:
