@@ -103,7 +103,7 @@ class HTTPClient:
     ) -> tuple[int, bytes]:
         try:
             answer = await connection.send(data, on_data)
-        except BaseException:
+        except BaseException:  # a cancelled task, too, leaves half an answer on the wire
             connection.close()
             raise
         if connection.usable:

@@ -35,7 +35,7 @@ def latency_command(argv: list[str]) -> int:
     """`penstock bench latency`."""
     args = _parser().parse_args(argv)
     engine = engine_args(args)
-    llm = LLM(**{f.name: getattr(engine, f.name) for f in dataclasses.fields(engine)})
+    llm = LLM.from_engine_args(engine)
     run = _batch(llm, args)
 
     print(f"Warming up with {args.num_iters_warmup} iterations...")
@@ -57,7 +57,8 @@ def latency_command(argv: list[str]) -> int:
 
 def _batch(llm: LLM, args: argparse.Namespace) -> Callable[[], object]:
     """A function that runs the batch once."""
-    ids = np.random.default_rng(args.seed or 0).integers(0, llm.vocab_size, (args.batch_size, args.input_len))
+    vocab_size = llm.engine.config.model.shape.vocab_size
+    ids = np.random.default_rng(args.seed).integers(0, vocab_size, (args.batch_size, args.input_len))
     prompts = [{"prompt_token_ids": row} for row in ids.tolist()]
     params = SamplingParams(
         n=args.n,

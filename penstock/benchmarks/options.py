@@ -62,7 +62,7 @@ def dataset_options(args: argparse.Namespace, apply_chat: Callable[[str], str] |
         name=args.dataset_name,
         path=args.dataset_path,
         num_prompts=args.num_prompts,
-        seed=args.seed or 0,
+        seed=args.seed,
         input_len=args.input_len or args.random_input_len,
         output_len=args.output_len or own_output_len.get(args.dataset_name),
         range_ratio=args.random_range_ratio,

@@ -30,6 +30,7 @@ from penstock.benchmarks.http_client import HTTPClient, HTTPFailure
 from penstock.benchmarks.load import LoadOptions, run_load
 from penstock.benchmarks.metrics import LATENCIES, latency_stats, parse_goodput, summarize
 from penstock.benchmarks.options import dataset_options
+from penstock.benchmarks.serve_options import serve_parser
 from penstock.benchmarks.tables import serving_table
 from penstock.errors import StartError
 
@@ -42,12 +43,12 @@ class Target:
     tokenizer: str | None
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the benchmark that the options describe; 1 if no request succeeded."""
-    return run_async(_run(args))
+def serve_command(argv: list[str]) -> int:
+    """`penstock bench serve`: 1 if no request succeeded."""
+    return _run_async(_run(serve_parser().parse_args(argv)))
 
 
-def run_async(main: Coroutine[Any, Any, int]) -> int:
+def _run_async(main: Coroutine[Any, Any, int]) -> int:
     """Run `main` on the fastest event loop there is: the client's own cost is part of what is measured."""
     new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     with contextlib.suppress(ImportError):  # there is none on Windows

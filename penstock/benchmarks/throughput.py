@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -31,7 +30,7 @@ def throughput_command(argv: list[str]) -> int:
         args.dataset_name = "sharegpt" if args.dataset_path else "random"
     engine = engine_args(args)
     requests = sample(dataset_options(args), load_tokenizer(engine.tokenizer or engine.model))
-    llm = LLM(**{f.name: getattr(engine, f.name) for f in dataclasses.fields(engine)})
+    llm = LLM.from_engine_args(engine)
     elapsed, outputs = _measure(llm, requests, args)
 
     prompt_tokens = sum(len(o.prompt_token_ids) for o in outputs)
