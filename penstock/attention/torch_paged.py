@@ -13,6 +13,7 @@ import torch
 from penstock.attention.base import AttentionBackend, HeadLayout
 from penstock.attention.context import AttentionStep
 from penstock.attention.query_blocks import QueryBlocks, Tile, cut
+from penstock.ops.lazy_zeros import lazy_zeros
 from penstock.ops.linear import RowPlan
 
 # Dimensions in tensor names: as in base.py and query_blocks.py.
@@ -48,9 +49,7 @@ class TorchPagedAttention(AttentionBackend):
     def allocate(self, num_blocks: int) -> None:
         size = (num_blocks, self.block_size, self.layout.num_kv_heads, self.layout.head_dim)
         for store in (self.keys, self.values):
-            store[:] = [
-                torch.zeros(size, dtype=self.dtype, device=self.device) for _ in range(self.layout.num_layers)
-            ]
+            store[:] = [lazy_zeros(size, self.dtype, self.device) for _ in range(self.layout.num_layers)]
 
     def build(self, step: AttentionStep) -> TorchPagedMetadata:
         blocks = {

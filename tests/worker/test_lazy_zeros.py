@@ -1,0 +1,44 @@
+"""Memory of the KV pool: zero, aligned, writable, and not there until it is used."""
+
+from __future__ import annotations
+
+import gc
+
+import psutil
+import pytest
+import torch
+
+from penstock.ops.lazy_zeros import lazy_zeros
+
+CPU = torch.device("cpu")
+
+
+def resident() -> int:
+    return psutil.Process().memory_info().rss
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_zero_aligned_and_writable(dtype: torch.dtype) -> None:
+    x = lazy_zeros((3, 5, 7), dtype, CPU)
+    assert x.shape == (3, 5, 7)
+    assert x.dtype == dtype
+    assert not x.any()
+    assert x.data_ptr() % 64 == 0
+    x.flatten(0, 1).index_copy_(0, torch.tensor([4]), torch.ones(1, 7, dtype=dtype))
+    assert x.sum() == 7
+
+
+def test_nothing_at_all() -> None:
+    assert lazy_zeros((0, 4), torch.float32, CPU).shape == (0, 4)
+
+
+def test_memory_is_taken_on_use_and_given_back() -> None:
+    before = resident()
+    x = lazy_zeros((1 << 28,), torch.float32, CPU)  # 1 GiB
+    assert resident() - before < 64 << 20
+    x[: 1 << 26] = 1.0  # a quarter
+    taken = resident() - before
+    assert 200 << 20 < taken < 400 << 20
+    del x
+    gc.collect()
+    assert resident() - before < 64 << 20
