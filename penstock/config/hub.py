@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import Any
 
 from penstock.errors import StartError
 
@@ -66,46 +65,66 @@ def _download(
     import huggingface_hub as hub
     from huggingface_hub import errors
 
-    common: dict[str, Any] = {"revision": revision, "token": token}
+    files = _files_of(repo, revision, token)
     try:
-        weights = _weight_patterns(hub, repo, load_format, common)
         return hub.snapshot_download(
             repo,
+            revision=revision,
+            token=token,
             cache_dir=download_dir,
-            allow_patterns=[*_TEXT_FILES, *weights],
+            allow_patterns=[*_TEXT_FILES, *_weight_patterns(files, load_format)],
             ignore_patterns=list(ignore),
-            **common,
+            local_files_only=files is None,
         )
     except errors.GatedRepoError as e:
+        raise StartError(_gated(repo)) from e
+    except errors.LocalEntryNotFoundError as e:
         raise StartError(
-            f"{repo} asks for its terms to be accepted at its hub page, and for --hf-token or HF_TOKEN."
+            f"There is no folder {repo!r}, it is not among the downloads here, and the Hugging Face hub "
+            "cannot be reached; a local folder with the model's files works without network."
         ) from e
+    except Exception as e:  # boundary: what a broken transfer raises depends on the hub client's version
+        raise StartError(
+            f"The download of {repo} failed ({type(e).__name__}: {e}); the next start continues it."
+        ) from e
+
+
+def _files_of(repo: str, revision: str | None, token: str | None) -> list[str] | None:
+    """Names of the repository's files; None if the hub cannot be reached, so that only earlier downloads are left."""
+    import huggingface_hub as hub
+    from huggingface_hub import errors
+
+    try:
+        # One request: listing the tree would try again and again where there is no network.
+        info = hub.HfApi().model_info(repo, revision=revision, token=token, timeout=10)
+    except errors.GatedRepoError as e:
+        raise StartError(_gated(repo)) from e
     except errors.RevisionNotFoundError as e:
         raise StartError(f"{repo} has no revision {revision!r} on the hub.") from e
     except errors.RepositoryNotFoundError as e:
         raise StartError(
             f"There is no folder {repo!r}, and no model of that name on the hub (or it is private)."
         ) from e
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as e:
-        raise StartError(
-            f"There is no folder {repo!r}, it is not among the downloads here, and the Hugging Face hub "
-            "cannot be reached; a local folder with the model's files works without network."
-        ) from e
+    except Exception as e:  # boundary: as above, and being offline is not an error yet
+        logger.info("The Hugging Face hub cannot be reached (%s); looking for an earlier download.", type(e).__name__)
+        return None
+    return [s.rfilename for s in info.siblings or ()]
 
 
-def _weight_patterns(hub: Any, repo: str, load_format: str | None, common: dict[str, Any]) -> tuple[str, ...]:
+def _gated(repo: str) -> str:
+    return f"{repo} asks for its terms to be accepted at its hub page, and for --hf-token or HF_TOKEN."
+
+
+def _weight_patterns(files: list[str] | None, load_format: str | None) -> tuple[str, ...]:
     """Which weight files to download: safetensors where the repository has them, else PyTorch's."""
-    from huggingface_hub import constants, errors
-
-    by_format = {None: (), "dummy": (), "safetensors": _SAFETENSORS, "pt": _TORCH_FILES}
+    by_format: dict[str | None, tuple[str, ...]] = {
+        None: (),
+        "dummy": (),
+        "safetensors": _SAFETENSORS,
+        "pt": _TORCH_FILES,
+    }
     if load_format in by_format:
         return by_format[load_format]
-    if constants.HF_HUB_OFFLINE:
+    if files is None:
         return _SAFETENSORS + _TORCH_FILES
-    try:
-        names = hub.HfApi().list_repo_files(repo, **common)
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
-        raise
-    except (errors.HfHubHTTPError, OSError):  # no network: what is downloaded already may do
-        return _SAFETENSORS + _TORCH_FILES
-    return _SAFETENSORS if any(n.endswith(".safetensors") for n in names) else _TORCH_FILES
+    return _SAFETENSORS if any(f.endswith(".safetensors") for f in files) else _TORCH_FILES
