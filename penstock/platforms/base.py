@@ -93,7 +93,7 @@ class Platform(ABC):
 
     @abstractmethod
     def preferred_16bit(self) -> str:
-        """"bfloat16" or "float16": what 32-bit checkpoints are run in when the user leaves it open."""
+        """ "bfloat16" or "float16": what 32-bit checkpoints are run in when the user leaves it open."""
 
     @abstractmethod
     def device(self, index: int = 0) -> Device:

@@ -18,6 +18,7 @@ from penstock.platforms.base import Device, Event, Platform, PlatformFacts
 
 CGROUPS = Path("/sys/fs/cgroup")
 CPUS = Path("/sys/devices/system/cpu")
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # instructions for products of bfloat16, on x86 and on ARM
 
 
 class CpuPlatform(Platform):
@@ -33,6 +34,7 @@ class CpuPlatform(Platform):
             physical_cores=cores,
             supported_dtypes=("bfloat16", "float16", "float32"),
             description=f"{_processor()}, {cores} cores, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
+            fast_16bit=not BFLOAT16_FLAGS.isdisjoint(_cpu_info("flags", "Features").split()),
         )
 
     def preferred_16bit(self) -> str:
@@ -172,7 +174,13 @@ def _stat(path: Path, key: str) -> int:
 
 
 def _processor() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(*names: str) -> str:
+    """What Linux says about the first processor under one of these names; "" if nothing."""
     for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+        name, _, value = line.partition(":")
+        if name.strip() in names:
+            return value.strip()
+    return ""

@@ -16,6 +16,7 @@ from penstock.config.options import options_of
 from penstock.config.resolve import resolve
 from penstock.config.sections import EngineArgs
 from penstock.errors import StartError
+from penstock.platforms import cpu
 from penstock.platforms.base import Device, Platform, PlatformFacts
 
 GIB = 1 << 30
@@ -382,3 +383,17 @@ def test_no_tokenizer(model: str) -> None:
     with pytest.raises(StartError, match=r"There is no tokenizer.json in .*; --tokenizer names another folder"):
         resolve(EngineArgs(model=model), usage="server")
     assert resolve(EngineArgs(model=model, skip_tokenizer_init=True), usage="server").model.tokenizer_path is None
+
+
+@pytest.mark.parametrize(
+    ("info", "fast"),
+    [
+        ("model name\t: A\nflags\t\t: fpu avx512f avx512_bf16\n", True),
+        ("model name\t: B\nflags\t\t: fpu avx2\n", False),
+        ("Features\t: asimd bf16\n", True),
+        ("", False),
+    ],
+)
+def test_which_processors_are_fast_in_16_bits(info: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_read", lambda path: info if path == Path("/proc/cpuinfo") else None)
+    assert cpu.CpuPlatform().facts().fast_16bit == fast
