@@ -272,9 +272,7 @@ class InputProcessor:
         for index in range(count):
             own = params if count == 1 else self._child(params, index, count)
             core_id = str(next(self._core_ids))
-            answer = Answer(
-                request, index, core_id, own, tokenizer, at_start=at_start, show_logprobs=show_logprobs
-            )
+            answer = Answer(request, index, core_id, own, tokenizer, at_start=at_start, show_logprobs=show_logprobs)
             request.answers.append(answer)
             messages.append(AddRequest(core_id, ids, own, arrival_time, priority, salt, deadline))
         return request, messages

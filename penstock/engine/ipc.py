@@ -38,9 +38,7 @@ def make_socket_folder() -> Path:
         raise StartError(f"cannot make a folder for the engine's socket: {e}") from e
     if len(str(folder)) + len("/core.sock") > MAX_ADDRESS_BYTES:
         folder.rmdir()
-        raise StartError(
-            f"the path {folder} is too long for a unix socket; set PENSTOCK_RPC_BASE_PATH to a short one."
-        )
+        raise StartError(f"the path {folder} is too long for a unix socket; set PENSTOCK_RPC_BASE_PATH to a short one.")
     return folder
 
 

@@ -1,8 +1,8 @@
 """LLM: offline generation in the caller's process, with vLLM's names.
 
-    llm = LLM("path/or/hub-id")
-    for output in llm.generate(["Hello"], SamplingParams(max_tokens=20)):
-        print(output.outputs[0].text)
+llm = LLM("path/or/hub-id")
+for output in llm.generate(["Hello"], SamplingParams(max_tokens=20)):
+    print(output.outputs[0].text)
 """
 
 from __future__ import annotations

@@ -89,6 +89,8 @@ class PieceStream(TextStream):
         return "".join([self._one(i) for i in ids])
 
     def _one(self, token_id: int) -> str:
+        if not self._pieces[token_id] and self._backend.id_to_token(token_id) is None:
+            return ""  # outside the vocabulary: it does not even end a run
         byte = self._pieces.byte_ids.get(token_id)
         if self._first is not None:
             return self._begin(token_id, byte is not None)

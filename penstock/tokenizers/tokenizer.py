@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import processors
 
 from penstock.errors import ClientError, StartError
 from penstock.tokenizers.chat_template import ChatTemplate
@@ -27,6 +26,9 @@ NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
 
 class Tokenizer:
     """A model's tokenizer.
+
+    Which tokens go around a text is for the post-processor of tokenizer.json to say; add_bos_token and add_eos_token
+    of the config only matter to transformers when it converts other files.
 
     Args:
         backend: the tokenizer of the `tokenizers` package, with all its added tokens.
@@ -68,7 +70,6 @@ class Tokenizer:
         else:
             backend, named = _convert_with_transformers(path, named)
         _add_missing_tokens(backend, settings, named)
-        _set_ends(backend, settings, named)
         return cls(backend, named, _read_chat_template(path, settings))
 
     # Text to ids
@@ -242,18 +243,6 @@ def _add_missing_tokens(backend: tokenizers.Tokenizer, settings: dict[str, Any],
         backend.add_tokens(tokens)
 
 
-def _set_ends(backend: tokenizers.Tokenizer, settings: dict[str, Any], named: dict[str, str]) -> None:
-    """Where the config says add_bos_token or add_eos_token, that replaces tokenizer.json's own rule."""
-    if "add_bos_token" not in settings and "add_eos_token" not in settings:
-        return
-    bos = named.get("bos_token") if settings.get("add_bos_token") else None
-    eos = named.get("eos_token") if settings.get("add_eos_token") else None
-    single = [*([bos] if bos else []), "$A", *([eos] if eos else [])]
-    pair = [*single, *([f"{bos}:1"] if bos else []), "$B:1", *([f"{eos}:1"] if eos else [])]
-    ids = [(token, backend.token_to_id(token)) for token in dict.fromkeys(filter(None, (bos, eos)))]
-    backend.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
-
-
 def _read_chat_template(path: Path, settings: dict[str, Any]) -> str | dict[str, str] | None:
     """chat_template.jinja, else the config's own: one source, or a list of named ones."""
     file = path / "chat_template.jinja"
@@ -269,9 +258,7 @@ def _read_chat_template(path: Path, settings: dict[str, Any]) -> str | dict[str,
     return template
 
 
-def _convert_with_transformers(
-    path: Path, named: dict[str, str]
-) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+def _convert_with_transformers(path: Path, named: dict[str, str]) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
     """The fall-back for folders without tokenizer.json: let transformers convert what is there."""
     try:
         import transformers  # optional, and slow to import: only for such folders
