@@ -374,3 +374,34 @@ def test_load_counts_requests_in_flight() -> None:
         with fake.http.stream("POST", URL, json=STREAM), httpx.Client(base_url=fake.url) as other:
             assert other.get("/load").json() == {"server_load": 1}
         wait_for(lambda: fake.http.get("/load").json() == {"server_load": 0})
+
+
+# Connections
+
+
+def raw(fake: FakeServer, data: bytes, timeout: float = 5.0) -> bytes:
+    host, port = fake.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=timeout) as client:
+        client.sendall(data)
+        return client.recv(4000)
+
+
+def test_headers_are_bounded(fake: FakeServer) -> None:
+    whole = raw(fake, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 70_000 + b"\r\n\r\n")
+    unfinished = raw(fake, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 300_000)
+    for answer in (whole, unfinished):
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert b'"code":431' in answer
+    fits = raw(fake, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 60_000 + b"\r\n\r\n")
+    assert fits.startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_is_not_http_gets_json_too(fake: FakeServer) -> None:
+    answer = raw(fake, b"BREW /pot\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["code"] == 400
+
+
+def test_headers_must_arrive_in_time(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.entrypoints.openai.http_protocol.HEADER_TIMEOUT_S", 0.2)
+    assert raw(fake, b"GET /health HTTP/1.1\r\nHost:") == b""

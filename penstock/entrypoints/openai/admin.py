@@ -54,7 +54,7 @@ async def version(request: Request, front: Front) -> Response:
 async def models(request: Request, front: Front) -> Response:
     """GET /v1/models."""
     service = front.service
-    return _json(ModelList([_card(service, name) for name in service.model_names]))
+    return _json(ModelList(data=[_card(service, name) for name in service.model_names]))
 
 
 async def model(request: Request, front: Front) -> Response:
@@ -143,8 +143,13 @@ def _tokenizer(service: Service) -> Tokenizer:
 
 
 def _card(service: Service, name: str) -> ModelCard:
-    permission = ModelPermission("modelperm-penstock", service.created)
-    return ModelCard(name, service.created, service.model_root, service.max_model_len, [permission])
+    return ModelCard(
+        id=name,
+        created=service.created,
+        root=service.model_root,
+        max_model_len=service.max_model_len,
+        permission=[ModelPermission(id="modelperm-penstock", created=service.created)],
+    )
 
 
 def _json(answer: msgspec.Struct) -> Response:

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import msgspec
 
-Omit = msgspec.UnsetType
-UNSET = msgspec.UNSET
-
 
 class PromptTokensDetails(msgspec.Struct):
     cached_tokens: int
@@ -72,17 +69,17 @@ class PromptLogprob(msgspec.Struct):
 PromptLogprobs = list[dict[int, PromptLogprob] | None]
 
 
-class ChatCompletion(msgspec.Struct):
+class ChatCompletion(msgspec.Struct, kw_only=True):
     """Answer of POST /v1/chat/completions."""
 
     id: str
+    object: str = "chat.completion"
     created: int
     model: str
     choices: list[ChatChoice]
-    usage: Usage
-    object: str = "chat.completion"
     service_tier: None = None
     system_fingerprint: str | None = None
+    usage: Usage
     prompt_logprobs: PromptLogprobs | None = None
     prompt_token_ids: list[int] | None = None
     prompt_text: None = None
@@ -110,26 +107,26 @@ class CompletionChoice(msgspec.Struct):
     routed_experts: None = None
 
 
-class Completion(msgspec.Struct):
+class Completion(msgspec.Struct, kw_only=True):
     """Answer of POST /v1/completions."""
 
     id: str
+    object: str = "text_completion"
     created: int
     model: str
     choices: list[CompletionChoice]
-    usage: Usage
-    object: str = "text_completion"
     service_tier: None = None
     system_fingerprint: str | None = None
+    usage: Usage
     kv_transfer_params: None = None
     ec_transfer_params: None = None
     metrics: None = None
 
 
-class ModelPermission(msgspec.Struct):
+class ModelPermission(msgspec.Struct, kw_only=True):
     id: str
-    created: int
     object: str = "model_permission"
+    created: int
     allow_create_engine: bool = False
     allow_sampling: bool = True
     allow_logprobs: bool = True
@@ -141,22 +138,22 @@ class ModelPermission(msgspec.Struct):
     is_blocking: bool = False
 
 
-class ModelCard(msgspec.Struct):
+class ModelCard(msgspec.Struct, kw_only=True):
     id: str
+    object: str = "model"
     created: int
+    owned_by: str = "penstock"
     root: str
+    parent: str | None = None
     max_model_len: int
     permission: list[ModelPermission]
-    object: str = "model"
-    owned_by: str = "penstock"
-    parent: str | None = None
 
 
-class ModelList(msgspec.Struct):
+class ModelList(msgspec.Struct, kw_only=True):
     """Answer of GET /v1/models."""
 
-    data: list[ModelCard]
     object: str = "list"
+    data: list[ModelCard]
 
 
 class TokenizeAnswer(msgspec.Struct):

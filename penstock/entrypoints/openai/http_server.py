@@ -13,6 +13,7 @@ import uvicorn
 
 from penstock import envs
 from penstock.config.sections import ServerArgs
+from penstock.entrypoints.openai.http_protocol import HttpProtocol
 from penstock.errors import StartError
 from penstock.observability.logging import get_logger, uvicorn_config
 
@@ -58,7 +59,7 @@ def uvicorn_settings(app: Any, args: ServerArgs) -> uvicorn.Config:
     quiet = frozenset(p for p in (args.disable_access_log_for_endpoints or "").split(",") if p)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         log_config=log_config(args) or uvicorn_config(args.uvicorn_log_level, "APIServer", quiet),
