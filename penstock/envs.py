@@ -48,6 +48,13 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _threads(text: str) -> int:
+    count = int(text.partition(",")[0])  # OpenMP takes one number for each level of nesting
+    if count < 1:
+        raise ValueError(text)
+    return count
+
+
 def _level(text: str) -> str:
     level = text.strip().lower()
     if level not in ("debug", "info", "warning", "error", "critical"):
@@ -86,6 +93,9 @@ VARIABLES: dict[str, Variable] = {
         "ALLOW_LONG_MAX_MODEL_LEN", _bool, False, "Allow --max-model-len beyond what the model was made for."
     ),
     # Of others, read here because nobody else reads the environment.
+    "OMP_NUM_THREADS": Variable(
+        _threads, 0, "Threads for computing, if there is no --cpu-threads.", ("OMP_NUM_THREADS",), "a number of threads"
+    ),
     "OPENAI_API_KEY": Variable(str, None, "Key that `chat` and `complete` send.", ("OPENAI_API_KEY",), secret=True),
 }
 

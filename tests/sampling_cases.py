@@ -30,7 +30,7 @@ def sample(cases: list[Case]) -> Sampled:
     width = max(len(c.prompt) + len(c.answer) for c in cases)
     tokens = np.zeros((len(cases), width), np.int32)
     for i, c in enumerate(cases):
-        table.set(i, c.params, fallback_seed=i)
+        table.set(i, c.params, i if c.params.seed is None else c.params.seed)
         tokens[i, : len(c.prompt) + len(c.answer)] = c.prompt + c.answer
     num_prompt = np.array([len(c.prompt) for c in cases])
     num_tokens = np.array([len(c.prompt) + len(c.answer) for c in cases])

@@ -137,11 +137,11 @@ class ParamsTable:
         self._selected_for: bytes | None = None
         self._selected: BatchParams | None = None
 
-    def set(self, slot: int, params: SamplingParams, fallback_seed: int) -> None:
+    def set(self, slot: int, params: SamplingParams, seed: int) -> None:
         """Give a slot its request's parameters.
 
         Args:
-            fallback_seed: used if the request has no seed.
+            seed: the request's, or one made for a request without.
 
         Raises:
             ClientError: a token id is outside of the vocabulary; the slot is unchanged.
@@ -162,7 +162,7 @@ class ParamsTable:
             params.repetition_penalty,
             params.frequency_penalty,
             params.presence_penalty,
-            stream_key(params.seed if params.seed is not None else fallback_seed),
+            stream_key(seed),
             params.min_tokens,
             min(wanted, self._vocab_size),
         )

@@ -110,7 +110,8 @@ class InputBatch:
         assert new.request_id not in self._slot_of
         slot = self._free.pop() if self._free else self._grow()
         try:
-            self._params.set(slot, new.params, _seed_of(new.request_id))
+            seed = new.params.seed
+            self._params.set(slot, new.params, _seed_of(new.request_id) if seed is None else seed)
             token_ids = self._checked(new.token_ids)
         except Exception as e:  # boundary: whatever is wrong with one request's values ends that request only
             self._failed[new.request_id] = f"{type(e).__name__}: {e}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from penstock import platforms
+from penstock import envs, platforms
 from penstock.attention.base import AttentionBackend
 from penstock.attention.select import create_backend
 from penstock.config.engine_config import EngineConfig
@@ -64,7 +64,7 @@ class Worker:
                 f"{config.model.dtype}; leave the option at auto."
             )
         self._device = platforms.current(config.device.platform).device()
-        self._threads = self._device.set_threads(config.device.cpu_threads)
+        self._threads = self._device.set_threads(config.device.cpu_threads or envs.OMP_NUM_THREADS)
         on_progress("building the model", 0.0)
         dtype, torch_device = _DTYPES[config.model.dtype], self._device.torch_device
         context = BuildContext(dtype=dtype, device=torch_device, max_len=config.model.max_model_len)

@@ -51,7 +51,7 @@ def history_of(cases: list[Case]) -> RowHistory:
 def apply_all(cases: list[Case]) -> np.ndarray:
     table = ParamsTable(VOCAB, CPU)
     for i, c in enumerate(cases):
-        table.set(i, c.params, fallback_seed=0)
+        table.set(i, c.params, seed=0)
     logits = torch.from_numpy(np.stack([c.logits for c in cases])).clone()
     history = history_of(cases)
     for processor in table.select(np.arange(len(cases))).processors:
