@@ -100,7 +100,10 @@ REFUSED = {
         dp-supervisor-probe-timeout-s:float dp-supervisor-probe-failure-threshold:int headless:bool
         aggregate-engine-logging:bool ec-transfer-config:json ec-manager-config:json
         """,
-    "its front is one process": "api-server-count/-asc:int=1 renderer-num-workers:int=1 tokenizer-pool-size:int=0",
+    "its front and its engine are one process each": """
+        disable-frontend-multiprocessing:bool api-server-count/-asc:int=1 renderer-num-workers:int=1
+        tokenizer-pool-size:int=0
+        """,
     "it has its own worker and its own scheduler": """
         worker-cls=auto worker-extension-cls= scheduler-cls=vllm.core.scheduler.Scheduler async-scheduling:bool
         """,

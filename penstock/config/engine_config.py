@@ -89,4 +89,3 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheConfig
     scheduler: SchedulerConfig
     device: DeviceConfig
-    log_stats: bool = True

@@ -104,7 +104,6 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         ),
         scheduler=_scheduler(args, usage, max_model_len, platform),
         device=DeviceConfig(platform=platform.name, cpu_threads=_at_least("--cpu-threads", args.cpu_threads, 0)),
-        log_stats=not args.disable_log_stats,
     )
 
 

@@ -149,7 +149,7 @@ class DeviceOptions:
 class StatsOptions:
     TITLE = "Statistics"
 
-    disable_log_stats: bool = option(False, "No periodic line of statistics and no histograms of requests.")
+    disable_log_stats: bool = option(False, "No periodic line of statistics in the log of a server.")
 
 
 @dataclass(kw_only=True)
@@ -185,7 +185,6 @@ class NetworkOptions:
         [], 'Import path of an ASGI middleware class or of an async "http" function; may be given more than once.'
     )
     disable_fastapi_docs: bool = option(False, "Do not serve /docs, /redoc and /openapi.json.")
-    disable_frontend_multiprocessing: bool = option(False, "Run the engine inside the server's process.")
     shutdown_timeout: float = option(
         30.0, "Seconds that running requests get to finish after SIGTERM; 0: none.", flags=("--drain-timeout",)
     )

@@ -15,6 +15,7 @@ from penstock.engine.messages import AddRequest
 from penstock.errors import ClientError, StartError
 from penstock.executor.base import Executor, executors
 from penstock.kvcache.manager import KVCacheManager
+from penstock.observability.loading_bar import LoadingBar
 from penstock.scheduler.plan import EngineOutput, SchedulerStats, StepResult
 from penstock.scheduler.request import Request
 from penstock.scheduler.scheduler import Scheduler
@@ -107,7 +108,8 @@ def build_core(config: EngineConfig, on_progress: Callable[[str, float], None]) 
     if limits.long_prefill_token_threshold and not limits.enable_chunked_prefill:
         raise StartError("--long-prefill-token-threshold cuts prompts, which --no-enable-chunked-prefill forbids.")
     executor: Executor = executors.get("uni")(config)
-    executor.initialize(on_progress)
+    with LoadingBar(config.model.show_progress, on_progress) as report:
+        executor.initialize(report)
     capacity = executor.kv_capacity()
     executor.allocate_kv(capacity.num_blocks)
     kv = KVCacheManager(

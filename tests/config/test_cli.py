@@ -62,7 +62,6 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "enable_ssl_refresh": (["--enable-ssl-refresh"], True),
     "middleware": (["--middleware", "a.b", "--middleware", "c.d"], ["a.b", "c.d"]),
     "disable_fastapi_docs": (["--disable-fastapi-docs"], True),
-    "disable_frontend_multiprocessing": (["--disable-frontend-multiprocessing"], True),
     "shutdown_timeout": (["--drain-timeout", "3"], 3.0),
     "api_key": (["--api-key", "a", "--api-key", "b"], ["a", "b"]),
     "protect_metrics": (["--protect-metrics"], True),

@@ -128,7 +128,6 @@ EFFECTS: dict[str, tuple[Any, str, Any]] = {
     "long_prefill_token_threshold": (64, "scheduler.long_prefill_token_threshold", 64),
     "scheduling_policy": ("priority", "scheduler.policy", "priority"),
     "cpu_threads": (3, "device.cpu_threads", 3),
-    "disable_log_stats": (True, "log_stats", False),
 }
 TESTED_ELSEWHERE = {
     "model",
@@ -140,6 +139,7 @@ TESTED_ELSEWHERE = {
     "ignore_patterns",
     "hf_token",
     "device",
+    "disable_log_stats",  # a server's own, see test_usage
 }
 
 

@@ -25,7 +25,7 @@ DECIDED = [
 ]
 
 
-@pytest.mark.parametrize("name", [o.name for o in options_of(ServerArgs)])
+@pytest.mark.parametrize("name", [*(o.name for o in options_of(ServerArgs)), "disable_log_stats"])
 def test_server_option_is_read(name: str) -> None:
     assert re.search(rf"args\.{name}\b", SOURCE)
 

@@ -203,8 +203,6 @@ def _make_front(
 
 
 def _check(args: ServerArgs) -> None:
-    if args.disable_frontend_multiprocessing:
-        raise StartError("--disable-frontend-multiprocessing is not supported: the engine has a process of its own.")
     if bool(args.ssl_certfile) != bool(args.ssl_keyfile) and not args.ssl_certfile:
         raise StartError("--ssl-keyfile needs --ssl-certfile.")
     if args.enable_ssl_refresh and not args.ssl_certfile:
