@@ -17,6 +17,8 @@ from penstock.errors import StartError
 
 # The flags that documents of vLLM 0.7 and 0.8 describe: [flag, other spellings, type, default].
 SEED_FLAGS: list[tuple[str, list[str], str, Any]] = json.loads((Path(__file__).parent / "seed_flags.json").read_text())
+# Names that vLLM 0.32 has beyond those.
+LATER_FLAGS = (Path(__file__).parent / "later_flags.txt").read_text().split()
 SPELLINGS = set(make_arg_parser()._by_flag)
 FIELDS = {o.name for c in (EngineArgs, ServerArgs) for o in options_of(c)}
 
@@ -35,6 +37,11 @@ def test_flag_is_an_option_or_a_row(flag: tuple[str, list[str], str, Any]) -> No
     assert (name in FIELDS) != (name in compat.TABLE)
     for other in flag[1]:
         assert other in SPELLINGS or other.startswith("--no-")
+
+
+def test_later_flags_are_options_or_rows() -> None:
+    assert len(LATER_FLAGS) > 200
+    assert [f for f in LATER_FLAGS if name_of(f) not in FIELDS | set(compat.TABLE)] == []
 
 
 @pytest.mark.parametrize("flag", SEED_FLAGS, ids=lambda f: f[0])
