@@ -92,15 +92,15 @@ def _is_good(outcome: Outcome, bounds: dict[str, float]) -> bool:
 
 
 def _peaks(good: Sequence[Outcome]) -> tuple[float, int]:
-    """Most tokens that came within one second of the run, and most requests in flight within one."""
+    """Most tokens that came within one second of the run, and most requests in flight at one moment."""
     if not good:
         return 0.0, 0
     start = min(o.start for o in good)
-    seconds = int(max(o.start + o.latency for o in good) - start) + 1
-    tokens, requests = np.zeros(seconds), np.zeros(seconds, dtype=int)
+    tokens = np.zeros(int(max(o.start + o.latency for o in good) - start) + 1)
     for o in good:
         times = o.start - start + o.ttft + np.cumsum([0.0, *o.itl])
         share = o.output_tokens / len(times)  # a piece of text may hold several tokens
-        np.add.at(tokens, np.minimum(times.astype(int), seconds - 1), share)
-        requests[int(o.start - start) : int(o.start + o.latency - start) + 1] += 1
-    return float(tokens.max()), int(requests.max())
+        np.add.at(tokens, np.minimum(times.astype(int), len(tokens) - 1), share)
+    # One starts, one ends; of two at the same time the end comes first.
+    changes = sorted([(o.start, 1) for o in good] + [(o.start + o.latency, -1) for o in good])
+    return float(tokens.max()), int(np.cumsum([change for _, change in changes]).max())
