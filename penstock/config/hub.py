@@ -35,13 +35,13 @@ def local_model_dir(
     """A local folder that holds the model.
 
     Args:
-        model: None for the bundled model, a folder, or a hub id.
+        model: None (or "") for the bundled model, a folder, or a hub id.
         weights: also download weights; otherwise configuration and tokenizer only.
 
     Raises:
         StartError: there is no such folder or model, or the hub cannot be reached. The message is one sentence.
     """
-    if model is None or model == BUNDLED_NAME:
+    if not model or model == BUNDLED_NAME:
         return str(BUNDLED_PATH)
     path = Path(model).expanduser()
     if path.is_dir():

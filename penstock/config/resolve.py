@@ -115,7 +115,7 @@ def _platform(device: str) -> Platform:
 
 
 def _model_dir(args: EngineArgs, model: str | None) -> str:
-    if model is None:
+    if not model:
         logger.info("No model was named: this is the bundled one, %s.", hub.BUNDLED_NAME)
     return hub.local_model_dir(
         model,

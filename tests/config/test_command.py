@@ -64,6 +64,13 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["waits"]) == 130
 
 
+def test_closed_pipe_is_no_traceback() -> None:
+    command = f"{sys.executable} -m penstock serve --help=all | head -1"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "Model:\n"
+    assert done.stderr == ""
+
+
 def test_every_subcommand_can_be_loaded() -> None:
     for target, _ in cli.SUBCOMMANDS.values():
         assert callable(cli.load_object(target))

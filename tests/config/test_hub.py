@@ -20,7 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_bundled_model() -> None:
-    assert hub.local_model_dir(None) == str(hub.BUNDLED_PATH) == hub.local_model_dir("penstock-tiny")
+    assert (
+        hub.local_model_dir(None)
+        == str(hub.BUNDLED_PATH)
+        == hub.local_model_dir("penstock-tiny")
+        == hub.local_model_dir("")
+    )
 
 
 def test_local_folder(tmp_path: Path) -> None:
