@@ -50,20 +50,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        if not _output_is_closed():
-            raise
+    except BrokenPipeError:  # nobody reads our output any more, as behind `| head`; sockets have errors of their own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
         return 141  # as a shell reports a process that wrote into a closed pipe
-
-
-def _output_is_closed() -> bool:
-    """Whether nobody reads our stdout any more, as behind `| head`; if so, the rest of it goes nowhere."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
 
 
 def _help() -> str:
