@@ -14,7 +14,7 @@ from penstock.sampling.ranking import top_candidates
 
 # Dimensions in tensor names: R rows, V vocabulary, N blocks of B tokens, K candidates.
 _BLOCK = 128
-_CANDIDATES = (64, 1024)  # how many are looked at before a row is sorted whole
+_FEW, _MANY = 64, 1024  # how many candidates are looked at before a row is sorted whole
 NO_TOKEN = -1
 
 
@@ -76,7 +76,8 @@ def draw_truncated(logits_RV: torch.Tensor, draw: Draw) -> torch.Tensor:
     weights_RV = (logits_RV / draw.temperature_R.unsqueeze(1)).softmax(-1)
     tokens_R = torch.full((logits_RV.shape[0],), NO_TOKEN, device=logits_RV.device)
     open_R = torch.arange(logits_RV.shape[0], device=logits_RV.device)
-    for width in (*_CANDIDATES, vocab_size):
+    few = int(draw.top_k_R.max()) if bool((draw.top_k_R > 0).all()) else _FEW
+    for width in (min(few, _FEW), _MANY, vocab_size):
         width = min(width, vocab_size)
         whole = len(open_R) == logits_RV.shape[0]
         ids_RK = top_candidates(logits_RV if whole else logits_RV[open_R], width)

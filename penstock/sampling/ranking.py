@@ -41,7 +41,7 @@ def top_candidates(x_RV: torch.Tensor, k: int) -> torch.Tensor:
     """Ids of the k largest values of each row, in order: int64 [R, K]. Places of -inf are in no particular order."""
     vocab_size = x_RV.shape[1]
     if k >= vocab_size:
-        return x_RV.sort(dim=-1, descending=True, stable=True).indices
+        return _whole_order(x_RV)
     values, ids = x_RV.topk(k + 1, dim=-1)
     tied = values[:, 1:] == values[:, :-1]
     finite = values[:, 1:] != -torch.inf
@@ -55,6 +55,21 @@ def top_candidates(x_RV: torch.Tensor, k: int) -> torch.Tensor:
     order = ids.argsort(dim=-1)
     ids, values = ids.gather(1, order), values.gather(1, order)
     return ids.gather(1, values.sort(dim=-1, descending=True, stable=True).indices)
+
+
+def _whole_order(x_RV: torch.Tensor) -> torch.Tensor:
+    """All ids in order, by one sort of distinct int64 keys: the value's bits, made to descend, above the id.
+
+    Several times faster than torch's stable sort of values with indices, since numpy's sort is vectorised.
+    """
+    bits_RV = (x_RV + 0.0).view(torch.int32)  # + 0.0 makes -0.0 equal to 0.0
+    descending_RV = torch.where(bits_RV < 0, bits_RV & 0x7FFFFFFF, ~bits_RV).to(torch.int64)
+    keys_RV = (descending_RV << 32) | torch.arange(x_RV.shape[1], device=x_RV.device)
+    if keys_RV.device.type == "cpu":
+        keys_RV.numpy().sort(axis=-1)
+    else:
+        keys_RV = keys_RV.sort(dim=-1).values
+    return keys_RV & 0xFFFFFFFF
 
 
 def _lowest_ids_at_the_cut(x_RV: torch.Tensor, values_RK: torch.Tensor, ids_RK: torch.Tensor) -> torch.Tensor:

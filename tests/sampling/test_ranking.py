@@ -48,6 +48,11 @@ def test_top_candidates_are_the_head_of_the_order(levels: int, k: int) -> None:
         assert ids == plain_order(row)[:k]
 
 
+def test_the_whole_order_has_every_kind_of_value() -> None:
+    x = torch.tensor([[0.0, -0.0, torch.inf, -1e-40, 1e-40, -torch.inf, 3e38, -3e38, -2.5, 2.5, -0.0]])
+    assert top_candidates(x, 11)[0].tolist() == plain_order(x[0])
+
+
 def test_forbidden_tokens_come_last() -> None:
     x = torch.full((2, 300), -torch.inf)
     x[0, [5, 290]] = 1.0
