@@ -50,7 +50,10 @@ FOLDERS: dict[str, tuple[int, str]] = {
     "entrypoints/openai": (15, "the OpenAI-compatible server"),
     "benchmarks": (16, "load and measurements: `penstock bench`"),
 }
-TOP_MODULES = {"__main__.py": 16}  # modules of the top folder that are not in its layer
+LAYER_OF_FILE = {  # modules that are not in the layer of their folder
+    "__main__.py": 16,
+    "scheduler/plan.py": 1,  # where the two planes meet: plain data that both may import
+}
 LEAVES = {  # folders shown as a whole
     "assets": "the bundled model: weights, tokenizer, chat template",
     "csrc": "C++ kernels behind ops/",

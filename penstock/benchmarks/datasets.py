@@ -15,6 +15,7 @@ import numpy as np
 
 from penstock.errors import StartError
 
+MAX_WORDS, MIN_WORDS = 8192, 100  # ids that random text is made of
 SHAREGPT_MIN_TOKENS = 4  # shorter conversations say little about a server
 SHAREGPT_MAX_PROMPT = 1024  # and these limits are the ones that published ShareGPT numbers use
 SHAREGPT_MAX_TOTAL = 2048
@@ -84,7 +85,7 @@ def _random(options: DatasetOptions, tokenizer: BenchTokenizer, rng: np.random.G
     """A shared random prefix, then random tokens; lengths uniform in len * (1 -+ range_ratio)."""
     if not 0 <= options.range_ratio < 1:
         raise StartError(f"--random-range-ratio must be in [0, 1), got {options.range_ratio}")
-    vocabulary = _plain_tokens(tokenizer)
+    vocabulary = _plain_tokens(tokenizer, rng)
     prefix = rng.choice(vocabulary, options.prefix_len).tolist()
     input_lens = _lengths(options.input_len, options.range_ratio, options.num_prompts, rng)
     output_lens = _lengths(_required(options.output_len), options.range_ratio, options.num_prompts, rng)
@@ -101,7 +102,7 @@ def _prefix_repetition(
     """A few prefixes, each before many different suffixes: what a prefix cache is for."""
     if not 1 <= options.num_prefixes <= options.num_prompts:
         raise StartError("--prefix-repetition-num-prefixes must be at least 1 and at most --num-prompts")
-    vocabulary = _plain_tokens(tokenizer)
+    vocabulary = _plain_tokens(tokenizer, rng)
     prefixes = [rng.choice(vocabulary, options.prefix_len).tolist() for _ in range(options.num_prefixes)]
     requests = []
     for i in range(options.num_prompts):
@@ -182,10 +183,19 @@ def _read(options: DatasetOptions) -> str:
         raise StartError(f"cannot read --dataset-path {options.path}: {e}") from e
 
 
-def _plain_tokens(tokenizer: BenchTokenizer) -> np.ndarray:
-    """Ids whose text stands for itself: special tokens (which decode to nothing) and empty ones left out."""
-    ids = [i for i in range(tokenizer.vocab_size) if tokenizer.decode([i], skip_special_tokens=True)]
-    return np.array(ids)
+def _plain_tokens(tokenizer: BenchTokenizer, rng: np.random.Generator) -> np.ndarray:
+    """Ids for random text: words that keep their token when they stand beside others, if there are enough of them.
+
+    Only some thousand ids are tried: looking at a whole vocabulary would take seconds.
+    """
+    tried = rng.permutation(tokenizer.vocab_size)[:MAX_WORDS].tolist()
+    texts = {i: text for i in tried if (text := tokenizer.decode([i], skip_special_tokens=True))}
+    words = [
+        i
+        for i, text in texts.items()
+        if text[0] == " " and text[1:].isalpha() and tokenizer.encode(text, add_special_tokens=False) == [i]
+    ]
+    return np.array(words if len(words) >= MIN_WORDS else list(texts))
 
 
 def _lengths(mean: int, ratio: float, n: int, rng: np.random.Generator) -> list[int]:
@@ -196,22 +206,23 @@ def _lengths(mean: int, ratio: float, n: int, rng: np.random.Generator) -> list[
 def _text_of_length(
     tokenizer: BenchTokenizer, prefix: list[int], length: int, vocabulary: np.ndarray, rng: np.random.Generator
 ) -> tuple[str, int]:
-    """Text that begins with `prefix` and encodes to len(prefix) + length tokens, or as near as ten tries come.
+    """Text that begins with `prefix` and encodes to len(prefix) + length tokens, or nearly; and its real length.
 
-    Random tokens decoded and encoded again are other tokens, and more or fewer; so cut or pad and try again.
+    What the tokenizer puts around a text by itself counts. Random tokens decoded and encoded again may be other tokens,
+    and more or fewer: so cut or pad, and try again.
     """
-    wanted = len(prefix) + length
-    ids = [*prefix, *rng.choice(vocabulary, length).tolist()]
-    text = ""
+    wanted = max(1, len(prefix) + length - len(tokenizer.encode("")))
+    ids = [*prefix, *rng.choice(vocabulary, length).tolist()][:wanted]
+    tries: list[tuple[int, str]] = []
     for _ in range(10):
         text = tokenizer.decode(ids, skip_special_tokens=True)
         ids = tokenizer.encode(text, add_special_tokens=False)
+        tries.append((abs(len(ids) - wanted), text))
         if len(ids) == wanted:
             break
         ids = [*ids[:wanted], *rng.choice(vocabulary, max(0, wanted - len(ids))).tolist()]
-    else:
-        text = tokenizer.decode(ids, skip_special_tokens=True)
-    return text, len(tokenizer.encode(text))
+    _, best = min(tries)
+    return best, len(tokenizer.encode(best))
 
 
 def _oversampled(

@@ -12,6 +12,7 @@ from penstock.benchmarks.bench_tokenizer import load_tokenizer
 from penstock.benchmarks.datasets import SampleRequest, sample
 from penstock.benchmarks.options import add_dataset_arguments, dataset_options, positive, refuse
 from penstock.config.cli import OptionParser, engine_args
+from penstock.config.hub import BUNDLED_NAME
 from penstock.config.sections import EngineArgs
 from penstock.entrypoints.llm import LLM
 from penstock.errors import StartError
@@ -44,7 +45,7 @@ def throughput_command(argv: list[str]) -> int:
     print(f"Total num output tokens:  {output_tokens}")
     if args.output_json:
         result = {
-            "model_id": engine.model,
+            "model_id": engine.model or BUNDLED_NAME,
             "elapsed_time": elapsed,
             "num_requests": len(requests),
             "total_num_tokens": total,

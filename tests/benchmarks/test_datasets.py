@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from penstock.benchmarks.bench_tokenizer import load_tokenizer
 from penstock.benchmarks.datasets import DatasetOptions, sample
 from penstock.errors import StartError
 
@@ -18,7 +19,7 @@ class WordTokenizer:
     vocab_size = 50
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        return [int(w[1:]) if w[1:].isdigit() else 1 for w in text.split()]
+        return [int(w[1:]) for w in text.split()]
 
     def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
         return " ".join(f"w{i}" for i in ids if i)
@@ -67,6 +68,25 @@ def test_lengths_are_met_where_tokens_merge() -> None:
     for r in sample(options(num_prompts=200, input_len=64), tokenizer):
         assert len(tokenizer.encode(r.prompt)) == r.prompt_len
         assert abs(r.prompt_len - 64) <= 1
+
+
+def test_lengths_are_exact_with_a_real_tokenizer(bundled_model: Path) -> None:
+    tokenizer = load_tokenizer(str(bundled_model))
+    requests = sample(options(num_prompts=50, input_len=40, prefix_len=10), tokenizer)
+    assert {len(tokenizer.encode(r.prompt)) for r in requests} == {50} == {r.prompt_len for r in requests}
+
+
+class BosTokenizer(WordTokenizer):
+    """Puts a token before every text, as many models want it."""
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        return [0] * add_special_tokens + super().encode(text)
+
+
+def test_tokens_that_the_tokenizer_adds_count() -> None:
+    requests = sample(options(), BosTokenizer())
+    assert {r.prompt_len for r in requests} == {16}
+    assert {len(r.prompt.split()) for r in requests} == {15}
 
 
 def test_prefix_repetition_shares_prefixes() -> None:
