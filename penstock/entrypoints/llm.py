@@ -122,7 +122,7 @@ class LLM:
                 tools,
                 add_generation_prompt,
                 continue_final_message,
-                **(chat_template_kwargs or {}),
+                chat_template_kwargs=chat_template_kwargs,
             )
             for conversation in conversations
         ]

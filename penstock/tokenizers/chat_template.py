@@ -79,6 +79,7 @@ class ChatTemplate:
         continue_final_message: bool = False,
         *,
         documents: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         **variables: Any,
     ) -> str:
         """The prompt for a conversation.
@@ -88,7 +89,8 @@ class ChatTemplate:
             tools: function definitions; an empty list counts as none.
             add_generation_prompt: end with what begins an assistant's answer.
             continue_final_message: end inside the last message, so that the model goes on with it.
-            variables: further variables of the template (`chat_template_kwargs`).
+            chat_template_kwargs: further variables of the template, as they came from outside: any names.
+            variables: the same, as keywords.
 
         Raises:
             ClientError: the messages do not fit the template; the template has an error or is too expensive.
@@ -98,6 +100,7 @@ class ChatTemplate:
                 "Cannot set both `continue_final_message` and `add_generation_prompt` to True.",
                 "continue_final_message",
             )
+        variables = {**(chat_template_kwargs or {}), **variables}
         if bad := _RESERVED & variables.keys():
             raise ClientError(f"{sorted(bad)[0]} cannot be set here", "chat_template_kwargs")
         source = self._source(bool(tools))
