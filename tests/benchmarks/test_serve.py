@@ -66,9 +66,7 @@ def test_what_goes_over_the_wire(tmp_path: Path) -> None:
     ids = ("--request-id-prefix", "id-", "--num-warmups", "2")
     sampling = ("--temperature", "0.5", "--top-k", "7", "--ignore-eos", "--logprobs", "2", "--extra-body", '{"n": 1}')
     with stub_server(completion) as s:
-        run = bench(
-            "--base-url", s.url, *prompts, *options, *sampling, "--request-id-prefix", "id-", "--num-warmups", "2"
-        )
+        run = bench("--base-url", s.url, *prompts, *options, *sampling, *ids)
     assert run.returncode == 0, run.stderr
     assert "Total input tokens:                      45 " in run.stdout  # the server's count: there is no tokenizer
     assert "Total generated tokens:                  40 " in run.stdout
