@@ -35,7 +35,6 @@ from penstock.tokenizers.tokenizer import Tokenizer
 logger = get_logger(__name__)
 
 OUTPUTS_PER_TURN = 128  # outputs handled before other tasks of the loop get their turn
-WATCH_EVERY_S = 5.0
 
 
 class AsyncLLM:
@@ -49,7 +48,10 @@ class AsyncLLM:
         config, stats: as given.
         tokenizer: None with --skip-tokenizer-init.
         chat_template: the model's own; `.exists` says whether there is one.
+        watch_every_s: seconds between two looks at whether the core makes progress.
     """
+
+    watch_every_s = 5.0
 
     def __init__(self, config: EngineConfig, stats: StatsRecorder | None = None):
         self.config = config
@@ -210,7 +212,7 @@ class AsyncLLM:
     async def _watch_progress(self) -> None:
         """Take a core as dead that does not become ready, or has work and does not finish a step."""
         while True:
-            await asyncio.sleep(WATCH_EVERY_S)
+            await asyncio.sleep(self.watch_every_s)
             client = self._client
             if client is None or self._fatal is not None:
                 return

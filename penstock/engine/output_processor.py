@@ -117,7 +117,9 @@ class OutputProcessor:
         return aborts
 
     def fail_all(self, error: PenstockError, now: float) -> None:
-        """End every open request with an error: the core is gone."""
+        """End every open request with an error: the core is gone, and nothing runs or waits in it any more."""
+        if (stats := self._stats) is not None:
+            stats.step(0, 0, 0.0, 0, stats.prefix_queries, stats.prefix_hits, stats.preemptions)
         for requests in list(self._by_request_id.values()):
             for request in list(requests):
                 self.abort(request, now, error)
