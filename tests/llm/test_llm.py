@@ -79,7 +79,7 @@ def test_chat_renders_the_models_template(llm: LLM) -> None:
 
 
 def test_n_answers_logprobs_and_stop(llm: LLM) -> None:
-    params = SamplingParams(n=2, seed=3, max_tokens=6, logprobs=1, prompt_logprobs=0, skip_special_tokens=False)
+    params = GREEDY.clone(n=2, temperature=1.0, seed=3, logprobs=1, prompt_logprobs=0, skip_special_tokens=False)
     (output,) = llm.generate("Count: 1 2 3", params, use_tqdm=False)
     assert [o.index for o in output.outputs] == [0, 1]
     assert output.outputs[0].token_ids != output.outputs[1].token_ids
