@@ -216,7 +216,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
             lines = response.iter_lines()
             next(lines)
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.2)
+            time.sleep(0.8)
             assert server.process.poll() is None
             server.process.send_signal(signal.SIGTERM)
             rest = [line for line in lines if line]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import signal
 import socket
 import sys
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from penstock.entrypoints.openai.http_server import HttpServer
 
 log = our_logging.get_logger(__name__)
+
+SAME_SIGNAL_S = 0.5  # `timeout` and some shells send one signal twice, to the process and to its group
 
 _app: FastAPI | None = None
 
@@ -130,7 +131,7 @@ async def serve_engine(
         _announce(app, args, sock)
         refresher = asyncio.create_task(refresh_tls(server.config, args)) if args.enable_ssl_refresh else None
         try:
-            with _signals(front, server, args.shutdown_timeout):
+            with _Stopper(front, server, args.shutdown_timeout):
                 await server.serve(sockets=[sock])
         finally:
             if refresher is not None:
@@ -146,40 +147,47 @@ async def serve_engine(
         await engine.shutdown()
 
 
-@contextlib.contextmanager
-def _signals(front: Front, server: HttpServer, drain_s: float) -> Any:
-    """SIGINT and SIGTERM stop gently, the second one at once."""
-    loop = asyncio.get_running_loop()
-    tasks: list[asyncio.Task[None]] = []
+class _Stopper:
+    """What SIGINT and SIGTERM do: the first one stops gently, a second one at once.
 
-    async def stop() -> None:
+    Args:
+        drain_s: seconds that requests in flight get.
+    """
+
+    def __init__(self, front: Front, server: HttpServer, drain_s: float):
+        self._front = front
+        self._server = server
+        self._drain_s = drain_s
+        self._loop = asyncio.get_running_loop()
+        self._first_at: float | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.add_signal_handler(number, self._on_signal)
+
+    def __exit__(self, *exc: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.remove_signal_handler(number)
+
+    def _on_signal(self) -> None:
+        now = self._loop.time()
+        if self._first_at is None:
+            self._first_at = now
+            self._tasks.append(self._loop.create_task(self._stop(self._drain_s)))
+        elif now - self._first_at > SAME_SIGNAL_S:
+            self._tasks.pop().cancel()
+            self._server.config.timeout_graceful_shutdown = 1
+            self._tasks.append(self._loop.create_task(self._stop(0.0)))
+
+    async def _stop(self, drain_s: float) -> None:
+        front = self._front
         if front.in_flight and drain_s > 0:
             log.info("Stopping: up to %.0f seconds for %d requests in flight.", drain_s, front.in_flight)
         if not await front.drain(drain_s):
             log.warning("%d requests did not finish in time.", front.in_flight)
         await front.stop()
-        server.stop()
-
-    def on_signal() -> None:
-        if not tasks:
-            tasks.append(loop.create_task(stop()))
-        else:
-            tasks[0].cancel()
-            server.force_exit = True
-            tasks.append(loop.create_task(stop_now()))
-
-    async def stop_now() -> None:
-        await front.stop()
-        server.stop()
-
-    handled = (signal.SIGINT, signal.SIGTERM)
-    for number in handled:
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
+        self._server.stop()
 
 
 def _make_engine(engine_args: EngineArgs) -> tuple[StatsRecorder, LivingEngine]:
