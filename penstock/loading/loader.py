@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from penstock.errors import StartError
-from penstock.loading.mapping import Slots
+from penstock.loading.mapping import Finished, Slots
 from penstock.loading.sources import WeightFile, weight_files
 
 LOAD_FORMATS = ("auto", "safetensors", "pt", "dummy")
@@ -41,7 +41,7 @@ def load_weights(
         else:
             _read(slots, weight_files(model_dir, load_format), on_progress or (lambda share: None))
         for module in model.modules():
-            if hasattr(module, "finish_loading"):
+            if isinstance(module, Finished):
                 module.finish_loading()
     if on_progress:
         on_progress(1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -13,6 +14,22 @@ from penstock.errors import StartError
 
 LISTED = 20  # names an error spells out
 PREFIX = "model."  # some checkpoints were saved from the decoder inside the model and lack it
+
+
+@runtime_checkable
+class Fed(Protocol):
+    """A layer that checkpoint tensors feed."""
+
+    def slots(self) -> dict[str, torch.Tensor]:
+        """Checkpoint name -> the tensor, or part of a fused one, that it fills."""
+
+
+@runtime_checkable
+class Finished(Protocol):
+    """A layer with something to do once it is filled."""
+
+    def finish_loading(self) -> None:
+        """Repack, probe, choose kernels."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,7 @@ class Slots:
         wanted: dict[str, torch.Tensor] = {}
         redundant: list[str] = []
         for module in model.modules():
-            own: dict[str, torch.Tensor] = module.slots() if hasattr(module, "slots") else {}
+            own = module.slots() if isinstance(module, Fed) else {}
             assert not own.keys() & wanted.keys(), f"two layers are fed by {own.keys() & wanted.keys()}"
             wanted |= own
             redundant += getattr(module, "redundant_names", ())

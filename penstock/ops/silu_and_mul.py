@@ -18,5 +18,5 @@ def silu_and_mul(x_T2I: torch.Tensor) -> torch.Tensor:
     for part in row_chunks(rows, width):
         gate = x_T2I[part, :width].float()
         denominator = gate.neg().exp_().add_(1.0)
-        out_TI[part] = gate.div_(denominator).mul_(x_T2I[part, width:])
+        out_TI[part] = (gate / denominator).mul_(x_T2I[part, width:])
     return out_TI

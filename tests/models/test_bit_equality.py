@@ -1,0 +1,126 @@
+"""A sequence's logits are the same bits alone, in any batch, in any chunks, after taking over cached blocks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from paged_driver import PagedDriver, Sequence
+
+from penstock.config.shape import ModelShape, Rope
+from penstock.layers.context import BuildContext
+from penstock.loading.loader import load_weights
+from penstock.models.interface import Model
+from penstock.models.registry import build
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+SHAPES = {
+    "odd": dict(hidden_size=100, intermediate_size=176, num_heads=6, num_kv_heads=2, head_dim=24),
+    "small-heads": dict(hidden_size=72, intermediate_size=90, num_heads=4, num_kv_heads=4, head_dim=16),
+    "window": dict(
+        hidden_size=64, intermediate_size=176, num_heads=7, num_kv_heads=1, head_dim=16, layer_windows=(19, None)
+    ),
+    "wide": dict(hidden_size=256, intermediate_size=700, num_heads=8, num_kv_heads=2, head_dim=64),
+}
+
+
+def make(name: str, dtype: torch.dtype) -> tuple[Model, ModelShape]:
+    shape = ModelShape(
+        architecture="Qwen3ForCausalLM",
+        vocab_size=307,
+        num_layers=2,
+        norm_eps=1e-6,
+        max_position=512,
+        rope=Rope(),
+        attention_bias=True,
+        tie_embeddings=name != "wide",
+        **SHAPES[name],
+    )
+    model = build(shape, BuildContext(dtype=dtype, device=torch.device("cpu"), max_len=512))
+    load_weights(model, "", "dummy")
+    for module in model.modules():  # the made-up values of norms and biases would hide mistakes
+        for weight in module.buffers(recurse=False):
+            if weight.dim() == 1 and weight.is_floating_point():
+                weight.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(weight.numel()))
+    return model, shape
+
+
+def tokens(length: int, seed: int) -> list[int]:
+    return torch.randint(0, 307, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return torch.equal(a.view(torch.int32), b.view(torch.int32))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", SHAPES)
+def test_same_bits_however_it_is_run(name: str, dtype: torch.dtype) -> None:
+    model, shape = make(name, dtype)
+
+    def driver(block_size: int = 16) -> PagedDriver:
+        return PagedDriver(model, shape, dtype, block_size)
+
+    prompt = tokens(150, 1)
+    (alone,) = driver().prefill([Sequence(prompt)])
+    assert torch.isfinite(alone).all()
+
+    for chunk in (1, 5, 64, 149):
+        (chunked,) = driver().prefill([Sequence(prompt)], chunk)
+        assert same_bits(alone, chunked), f"in chunks of {chunk}"
+
+    for lengths in ((3,), (200, 1, 37), tuple(range(1, 40))):
+        others = [Sequence(tokens(n, n)) for n in lengths]
+        middle = len(others) // 2
+        seq = Sequence(prompt)
+        batch = [*others[:middle], seq, *others[middle:]]
+        big = PagedDriver(model, shape, dtype, num_blocks=200)
+        assert same_bits(alone, big.prefill(batch, 32)[middle]), f"with {len(others)} others in chunks of 32"
+        big = PagedDriver(model, shape, dtype, num_blocks=200)
+        assert same_bits(alone, big.prefill([Sequence(s.tokens) for s in batch])[middle]), f"with {len(others)} others"
+
+    shared = driver()
+    owner = Sequence(prompt[:100] + tokens(30, 9))
+    shared.prefill([owner], 48)
+    taker = Sequence(prompt)
+    shared.share_prefix(owner, taker, 6)
+    (rest,) = shared.prefill([taker])
+    assert same_bits(alone[96:], rest), "after taking over cached blocks"
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_same_bits_with_threads(dtype: torch.dtype) -> None:
+    """Sizes at which torch cuts its loops among threads."""
+    torch.set_num_threads(2)
+    model, shape = make("wide", dtype)
+    prompt = tokens(300, 1)
+    (alone,) = PagedDriver(model, shape, dtype).prefill([Sequence(prompt)])
+    (chunked,) = PagedDriver(model, shape, dtype).prefill([Sequence(prompt)], 77)
+    assert same_bits(alone, chunked)
+    batch = [Sequence(tokens(90, 2)), Sequence(prompt), Sequence(tokens(211, 3))]
+    assert same_bits(alone, PagedDriver(model, shape, dtype).prefill(batch)[1])
+
+
+def test_generating_and_recomputing_agree() -> None:
+    """As after a preemption: what was generated token by token is prefilled again with its prompt."""
+    model, shape = make("odd", torch.bfloat16)
+    seq = Sequence(tokens(20, 4))
+    (logits,) = PagedDriver(model, shape, torch.bfloat16).generate([seq], 30)
+    again = Sequence(seq.tokens[:-1])
+    (recomputed,) = PagedDriver(model, shape, torch.bfloat16).prefill([again])
+    assert same_bits(logits, recomputed)
+
+
+def test_a_neighbours_overflow_stays_its_own() -> None:
+    """Blocks that held another request's infinities do not touch their next owner."""
+    model, shape = make("odd", torch.float16)
+    (clean,) = PagedDriver(model, shape, torch.float16).prefill([Sequence(tokens(20, 4))])
+    driver = PagedDriver(model, shape, torch.float16)
+    for store in (driver.backend.keys, driver.backend.values):
+        for layer in range(shape.num_layers):
+            bad = torch.full((32, shape.num_kv_heads, shape.head_dim), float("inf"), dtype=torch.float16)
+            step = torch.arange(16, 48)
+            store[layer].flatten(0, 1).index_fill_(0, step, 1.0)
+            meta = type("Meta", (), {"slots_T": step})
+            driver.backend.write_kv(layer, bad, bad, meta)
+    (after,) = driver.prefill([Sequence(tokens(20, 4))])
+    assert same_bits(clean, after)
