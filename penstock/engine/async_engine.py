@@ -234,6 +234,7 @@ class AsyncLLM:
         priority: int = 0,
         cache_salt: str | None = None,
         deadline: float | None = None,
+        start_by: float | None = None,
         add_special_tokens: bool = True,
         truncate_prompt_tokens: int | None = None,
     ) -> RequestStream:
@@ -245,6 +246,7 @@ class AsyncLLM:
             request_id: the caller's name for it, echoed in outputs; need not be unique.
             priority: lower runs first, under the priority policy.
             deadline: `time.monotonic()` seconds after which the request ends with a DeadlineError, running or not.
+            start_by: likewise, but only for a request that has not begun to run.
             add_special_tokens: for text prompts; False for the text of a chat template.
             truncate_prompt_tokens: keep that many of the prompt's last tokens; -1 keeps what the context holds.
 
@@ -278,7 +280,7 @@ class AsyncLLM:
             arrival_time=arrival_time,
             priority=priority,
             cache_salt=cache_salt,
-            deadline=deadline,
+            deadline=min((t for t in (deadline, start_by) if t is not None), default=None),
         )
         assert self._client is not None
         stream = RequestStream(request, self._abort_request)

@@ -214,6 +214,8 @@ BAD = [
     ({"guided_json": {"type": "object"}}, "BadRequestError", "guided_json"),
     ({"use_beam_search": True}, "BadRequestError", "use_beam_search"),
     ({"chat_template": "{{ 1 }}"}, "BadRequestError", "chat_template"),
+    ({"chat_template_kwargs": {"messages": []}}, "BadRequestError", "chat_template_kwargs"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "BadRequestError", "messages"),
     ({"cache_salt": "a/b"}, "BadRequestError", "cache_salt"),
     ({"messages": [{"role": "user", "content": "x " * 600}]}, "BadRequestError", "input_tokens"),
 ]

@@ -6,7 +6,10 @@ import asyncio
 import json
 import random
 import socket
+import ssl
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -150,6 +153,14 @@ def test_deadlines(fake: FakeServer) -> None:
     assert fake.http.post(URL, json=CHAT, headers={"X-Request-Timeout-Ms": "x"}).status_code == 400
 
 
+def test_limits_of_time_reach_the_engine() -> None:
+    with fake_server(ServerArgs(max_queue_time=2, request_timeout=60)) as fake:
+        fake.http.post(URL, json=CHAT, headers={"X-Request-Timeout-Ms": "100000"})
+        options = fake.engine.submitted[-1][2]
+        assert options["start_by"] - time.monotonic() < 2
+        assert 50 < options["deadline"] - time.monotonic() < 60  # the header may only shorten
+
+
 def test_silence_is_filled_with_comments() -> None:
     with fake_server(ServerArgs(sse_keep_alive_interval=0.1)) as fake:
         fake.engine.delay_s = 0.35
@@ -159,14 +170,23 @@ def test_silence_is_filled_with_comments() -> None:
         assert frames[-2] == "data: [DONE]"
 
 
-def test_a_reader_that_stops_holds_little_and_others_go_on(fake: FakeServer) -> None:
-    host, port = fake.url.removeprefix("http://").split(":")
-    body = json.dumps({**STREAM, "logprobs": True, "top_logprobs": 20}).encode()
-    head = f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    with socket.create_connection((host, int(port))) as client:
-        client.sendall(head.encode() + body)
-        client.recv(100)
-        assert fake.http.post(URL, json=CHAT).status_code == 200
+def test_a_reader_that_stops_is_cut_off_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.entrypoints.openai.sse.STALL_S", 0.6)
+    with fake_server(ServerArgs(sse_keep_alive_interval=0.2)) as fake:
+        fake.engine.sentence = fake.engine.sentence * 400
+        host, port = fake.url.removeprefix("http://").split(":")
+        body = json.dumps({**STREAM, "logprobs": True, "top_logprobs": 20}).encode()
+        head = (
+            f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect((host, int(port)))
+            client.sendall(head.encode() + body)
+            wait_for(lambda: fake.engine.open)
+            assert fake.http.post(URL, json={**CHAT, "max_tokens": 3}).status_code == 200
+            wait_for(lambda: not fake.engine.open, 20)
+        wait_for(lambda: fake.front.in_flight == 0)
 
 
 # Bodies
@@ -253,6 +273,11 @@ def test_tokenize_and_detokenize(fake: FakeServer) -> None:
     assert chat["token_strs"] is None
     assert fake.http.post("/detokenize", json={"tokens": [-1]}).json()["error"]["param"] == "tokens"
     assert fake.http.post("/tokenize", json={}).status_code == 400
+    assert fake.http.get("/tokenizer_info").status_code == 404
+    with fake_server(ServerArgs(enable_tokenizer_info_endpoint=True)) as other:
+        assert (
+            other.http.get("/tokenizer_info").json()["eos_token"] == other.engine.tokenizer.special_tokens["eos_token"]
+        )
 
 
 def test_the_document_is_true(fake: FakeServer) -> None:
@@ -304,6 +329,30 @@ def test_protected_metrics() -> None:
     with fake_server(ServerArgs(api_key="k", protect_metrics=True)) as fake:
         assert fake.http.get("/metrics").status_code == 401
         assert fake.http.get("/metrics", headers={"x-api-key": "k"}).status_code == 200
+
+
+def test_a_root_path_changes_nothing_about_access() -> None:
+    with fake_server(ServerArgs(api_key="k", root_path="/api")) as fake:
+        for prefix in ("", "/api"):
+            assert fake.http.get(prefix + "/health").status_code == 200
+            assert fake.http.get(prefix + "/v1/models").status_code == 401
+            assert fake.http.get(prefix + "/v1/models", headers={"x-api-key": "k"}).status_code == 200
+
+
+def test_tls(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        (
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)),
+        ),
+        check=True,
+        capture_output=True,
+    )
+    with fake_server(ServerArgs(ssl_keyfile=str(key), ssl_certfile=str(certificate))) as fake:
+        context = ssl.create_default_context(cafile=str(certificate))
+        with httpx.Client(base_url=fake.url.replace("http:", "https:"), verify=context) as http:
+            assert http.post(URL, json=CHAT).status_code == 200
 
 
 def test_cross_origin_requests() -> None:

@@ -45,8 +45,8 @@ def build_app(args: ServerArgs | None = None) -> FastAPI:
         docs_url="/docs" if docs else None,
         redoc_url="/redoc" if docs else None,
         lifespan=_lifespan,
-        root_path=args.root_path or "",
     )
+    app.root_path = args.root_path or ""
     app.state.front = None
     app.state.args = args
     http_stats = HttpStats()

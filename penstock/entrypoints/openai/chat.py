@@ -21,11 +21,14 @@ from penstock.entrypoints.openai.sampling import refuse_unsupported, sampling_pa
 from penstock.entrypoints.openai.service import OutputStream, Service, last_output
 from penstock.entrypoints.openai.sse import EventStream
 from penstock.entrypoints.openai.types import ChatRequest
-from penstock.errors import ClientError, EngineError
+from penstock.errors import ClientError, EngineError, UnsupportedError
 from penstock.outputs import CompletionOutput, RequestOutput
 from penstock.params import SamplingParams
 
 Json = dict[str, Any]
+
+# What a template is given in other ways than by chat_template_kwargs.
+TEMPLATE_ARGUMENTS = {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message"}
 
 _decoder = msgspec.json.Decoder(ChatRequest)
 _encode = msgspec.json.Encoder().encode
@@ -68,16 +71,22 @@ def render(body: ChatRequest, service: Service) -> str:
             )
         template = template.replaced(body.chat_template)
     variables = {**service.template_kwargs, **(body.chat_template_kwargs or {})}
+    taken = sorted(TEMPLATE_ARGUMENTS & variables.keys())
+    if taken:
+        raise ClientError(f"{taken[0]} cannot be set in chat_template_kwargs.", "chat_template_kwargs")
     if body.reasoning_effort is not None:
         variables["reasoning_effort"] = body.reasoning_effort
-    return template.render(
-        [_message(m, i) for i, m in enumerate(body.messages)],
-        body.tools or None,
-        add_generation_prompt=body.add_generation_prompt is not False,
-        continue_final_message=bool(body.continue_final_message),
-        documents=body.documents,
-        **variables,
-    )
+    try:
+        return template.render(
+            [_message(m, i) for i, m in enumerate(body.messages)],
+            body.tools or None,
+            add_generation_prompt=body.add_generation_prompt is not False,
+            continue_final_message=bool(body.continue_final_message),
+            documents=body.documents,
+            **variables,
+        )
+    except UnsupportedError as e:  # a picture for a model that reads text: the request is at fault, not the server
+        raise ClientError(e.message, e.param) from None
 
 
 class ChatAnswer:

@@ -71,6 +71,7 @@ class Engine(Protocol):
         priority: int = 0,
         cache_salt: str | None = None,
         deadline: float | None = None,
+        start_by: float | None = None,
         add_special_tokens: bool = True,
         truncate_prompt_tokens: int | None = None,
     ) -> OutputStream: ...
@@ -159,6 +160,7 @@ class Service:
             priority=body.priority or 0,
             cache_salt=self._cache_salt(request, body),
             deadline=self._deadline(request),
+            start_by=None if self._max_queue_time is None else time.monotonic() + self._max_queue_time,
             add_special_tokens=special,
             truncate_prompt_tokens=keep,
         )
