@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import logging.config
 import os
+from pathlib import Path
 from typing import Any
+
+from penstock.errors import StartError
 
 ROOT = "penstock"
 
@@ -26,6 +30,23 @@ def setup(level: str = "info", role: str = "") -> None:
         role: what the process is ("APIServer", "EngineCore"); "" for a line without that part.
     """
     logging.config.dictConfig(_config(level.upper(), role))
+
+
+def read_config(path: str | None) -> dict[str, Any] | None:
+    """A file in the form of logging.config.dictConfig; None for no path.
+
+    Raises:
+        StartError: it cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        value = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as e:
+        raise StartError(f"--log-config-file {path} cannot be read: {e}") from None
+    if not isinstance(value, dict):
+        raise StartError(f"--log-config-file {path} must hold a JSON object.")
+    return value
 
 
 def uvicorn_config(level: str, role: str, quiet_paths: frozenset[str] = frozenset()) -> dict[str, Any]:

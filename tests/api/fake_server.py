@@ -46,7 +46,8 @@ def fake_server(args: ServerArgs | None = None) -> Iterator[FakeServer]:
     """A server on a free port of the loopback, with these options."""
     args = args or ServerArgs()
     args.disable_uvicorn_access_log = True
-    args.uvicorn_log_level = "warning"
+    if args.log_config_file is None:
+        args.uvicorn_log_level = "warning"
     sock = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     started: list[tuple[FakeEngine, Front, HttpServer, asyncio.AbstractEventLoop]] = []

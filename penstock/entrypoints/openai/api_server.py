@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import signal
 import socket
+import ssl
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ from penstock.errors import StartError
 from penstock.observability import logging as our_logging
 from penstock.observability.periodic import PeriodicLine
 from penstock.observability.stats import StatsRecorder
+from penstock.plugins import load_object
+from penstock.tokenizers.chat_template import read_template_option
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -211,10 +214,25 @@ def _make_front(
 
 
 def _check(args: ServerArgs) -> None:
-    if bool(args.ssl_certfile) != bool(args.ssl_keyfile) and not args.ssl_certfile:
-        raise StartError("--ssl-keyfile needs --ssl-certfile.")
-    if args.enable_ssl_refresh and not args.ssl_certfile:
-        raise StartError("--enable-ssl-refresh needs --ssl-certfile.")
+    """Refuse what cannot work before anything is started."""
+    our_logging.read_config(args.log_config_file or envs.LOGGING_CONFIG_PATH)
+    if args.chat_template:
+        read_template_option(args.chat_template)
+    for path in args.middleware:
+        load_object(path)
+    if not args.ssl_certfile:
+        if args.ssl_keyfile or args.enable_ssl_refresh:
+            raise StartError("--ssl-keyfile and --enable-ssl-refresh need --ssl-certfile.")
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(args.ssl_certfile, args.ssl_keyfile)
+        if args.ssl_ca_certs:
+            context.load_verify_locations(args.ssl_ca_certs)
+        if args.ssl_ciphers:
+            context.set_ciphers(args.ssl_ciphers)
+    except (OSError, ssl.SSLError) as e:
+        raise StartError(f"the TLS files cannot be used: {e}") from None
 
 
 def _announce(app: FastAPI, args: ServerArgs, sock: socket.socket) -> None:

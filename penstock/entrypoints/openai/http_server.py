@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import uvicorn
 from penstock import envs
 from penstock.config.sections import ServerArgs
 from penstock.entrypoints.openai.http_protocol import HttpProtocol
-from penstock.errors import StartError
-from penstock.observability.logging import get_logger, uvicorn_config
+from penstock.observability.logging import get_logger, read_config, uvicorn_config
 
 log = get_logger(__name__)
 
@@ -54,7 +52,7 @@ def uvicorn_settings(app: Any, args: ServerArgs) -> uvicorn.Config:
     """Our options as uvicorn's.
 
     Raises:
-        StartError: a TLS or logging file cannot be used.
+        StartError: a logging file cannot be used.
     """
     quiet = frozenset(p for p in (args.disable_access_log_for_endpoints or "").split(",") if p)
     config = uvicorn.Config(
@@ -62,7 +60,8 @@ def uvicorn_settings(app: Any, args: ServerArgs) -> uvicorn.Config:
         http=HttpProtocol,
         ws="none",
         lifespan="on",
-        log_config=log_config(args) or uvicorn_config(args.uvicorn_log_level, "APIServer", quiet),
+        log_config=read_config(args.log_config_file or envs.LOGGING_CONFIG_PATH)
+        or uvicorn_config(args.uvicorn_log_level, "APIServer", quiet),
         log_level=args.uvicorn_log_level,
         access_log=not args.disable_uvicorn_access_log,
         timeout_keep_alive=int(envs.HTTP_TIMEOUT_KEEP_ALIVE),
@@ -74,29 +73,8 @@ def uvicorn_settings(app: Any, args: ServerArgs) -> uvicorn.Config:
         ssl_cert_reqs=args.ssl_cert_reqs,
         ssl_ciphers=args.ssl_ciphers or "TLSv1",
     )
-    try:
-        config.load()
-    except OSError as e:
-        raise StartError(f"cannot read the TLS files of --ssl-certfile and --ssl-keyfile: {e}") from None
+    config.load()
     return config
-
-
-def log_config(args: ServerArgs) -> dict[str, Any] | None:
-    """What --log-config-file (or its variable) says.
-
-    Raises:
-        StartError: it cannot be read.
-    """
-    path = args.log_config_file or envs.LOGGING_CONFIG_PATH
-    if path is None:
-        return None
-    try:
-        value = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as e:
-        raise StartError(f"--log-config-file {path} cannot be read: {e}") from None
-    if not isinstance(value, dict):
-        raise StartError(f"--log-config-file {path} must hold a JSON object.")
-    return value
 
 
 async def refresh_tls(config: uvicorn.Config, args: ServerArgs, every_s: float = 10.0) -> None:

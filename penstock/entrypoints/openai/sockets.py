@@ -27,6 +27,8 @@ def bind(host: str | None, port: int) -> socket.socket:
     Raises:
         StartError: the address is taken or not ours.
     """
+    if not 0 <= port <= 65535:
+        raise StartError(f"--port must be in [0, 65535], not {port}.")
     if host is None or host == "":
         return _bind_everywhere(port)
     host = host.strip("[]")
