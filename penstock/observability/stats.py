@@ -57,6 +57,15 @@ class Histogram:
         return sum(self.counts)
 
 
+class NoHistogram(Histogram):
+    """Counts nothing: for --disable-log-stats."""
+
+    __slots__ = ()
+
+    def observe(self, value: float, n: int = 1) -> None:
+        pass
+
+
 @dataclass(slots=True)
 class RequestStats:
     """One finished request. Times are in seconds; None where the request never got that far.
@@ -87,9 +96,11 @@ class StatsRecorder:
 
     Args:
         max_model_len: bounds the buckets that count tokens.
+        histograms: keep them; gauges and counters are kept in any case.
     """
 
-    def __init__(self, max_model_len: int = 1 << 17) -> None:
+    def __init__(self, max_model_len: int = 1 << 17, histograms: bool = True) -> None:
+        histogram = self._histogram = Histogram if histograms else NoHistogram
         self.running = 0
         self.waiting = 0
         self.kv_usage = 0.0
@@ -103,26 +114,26 @@ class StatsRecorder:
         self.cached_prompt_tokens = 0
         self.requests_finished = dict.fromkeys(FINISH_REASONS, 0)
         self.rejections = dict.fromkeys(REJECTION_REASONS, 0)
-        self.step_tokens = Histogram(STEP_TOKEN_BUCKETS)
-        self.ttft = Histogram(TTFT_BUCKETS)
-        self.inter_token_latency = Histogram(TOKEN_TIME_BUCKETS)
-        self.time_per_output_token = Histogram(TOKEN_TIME_BUCKETS)
-        self.e2e = Histogram(REQUEST_TIME_BUCKETS)
-        self.queue_time = Histogram(REQUEST_TIME_BUCKETS)
-        self.inference_time = Histogram(REQUEST_TIME_BUCKETS)
-        self.prefill_time = Histogram(REQUEST_TIME_BUCKETS)
-        self.decode_time = Histogram(REQUEST_TIME_BUCKETS)
-        self.request_n = Histogram(N_BUCKETS)
-        self.request_preemptions = Histogram(PREEMPTION_BUCKETS)
+        self.step_tokens = histogram(STEP_TOKEN_BUCKETS)
+        self.ttft = histogram(TTFT_BUCKETS)
+        self.inter_token_latency = histogram(TOKEN_TIME_BUCKETS)
+        self.time_per_output_token = histogram(TOKEN_TIME_BUCKETS)
+        self.e2e = histogram(REQUEST_TIME_BUCKETS)
+        self.queue_time = histogram(REQUEST_TIME_BUCKETS)
+        self.inference_time = histogram(REQUEST_TIME_BUCKETS)
+        self.prefill_time = histogram(REQUEST_TIME_BUCKETS)
+        self.decode_time = histogram(REQUEST_TIME_BUCKETS)
+        self.request_n = histogram(N_BUCKETS)
+        self.request_preemptions = histogram(PREEMPTION_BUCKETS)
         self.set_limit(max_model_len)
 
     def set_limit(self, max_model_len: int) -> None:
         """Start the histograms of token counts anew, for a context of so many tokens."""
-        tokens = one_two_five(max_model_len)
-        self.request_prompt_tokens = Histogram(tokens)
-        self.request_generation_tokens = Histogram(tokens)
-        self.request_max_tokens = Histogram(tokens)
-        self.request_computed_tokens = Histogram(tokens)
+        histogram, tokens = self._histogram, one_two_five(max_model_len)
+        self.request_prompt_tokens = histogram(tokens)
+        self.request_generation_tokens = histogram(tokens)
+        self.request_max_tokens = histogram(tokens)
+        self.request_computed_tokens = histogram(tokens)
 
     def step(
         self,

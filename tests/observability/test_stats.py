@@ -42,6 +42,15 @@ def test_a_finished_request_is_counted_once_everywhere() -> None:
     assert (stats.e2e.count, stats.inference_time.total, stats.request_max_tokens.total) == (1, 1.5, 16)
 
 
+def test_without_histograms_counters_still_count() -> None:
+    stats = StatsRecorder(1000, histograms=False)
+    stats.finished(RequestStats(10, 5, "stop", e2e_s=1.0))
+    stats.step(1, 0, 0.0, 10, 0, 0, 0)
+    stats.generated(5)
+    assert (stats.e2e.count, stats.step_tokens.count, stats.request_prompt_tokens.count) == (0, 0, 0)
+    assert (stats.requests_finished["stop"], stats.generation_tokens, stats.num_steps) == (1, 5, 1)
+
+
 def test_the_page_has_the_names_and_buckets_that_dashboards_read() -> None:
     stats, http = StatsRecorder(100), HttpStats()
     stats.step(3, 2, 0.25, 40, 100, 60, 1)

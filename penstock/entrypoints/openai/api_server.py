@@ -194,7 +194,7 @@ class _Stopper:
 
 
 def _make_engine(engine_args: EngineArgs) -> tuple[StatsRecorder, LivingEngine]:
-    stats = StatsRecorder()
+    stats = StatsRecorder(histograms=not engine_args.disable_log_stats)
     engine = AsyncLLM.from_engine_args(engine_args, stats)
     stats.set_limit(engine.config.model.max_model_len)
     return stats, engine
