@@ -7,16 +7,18 @@ that the parent holds open.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 from penstock.engine.core import EngineCore, build_core
-from penstock.engine.ipc import CoreChannel
+from penstock.engine.ipc import CoreChannel, remove_socket_folder
 from penstock.engine.messages import (
     AbortRequests,
     AddRequest,
@@ -152,15 +154,22 @@ def _ready(start: Start, core: EngineCore, seconds: float) -> Ready:
     return Ready(core.scheduler.kv.num_blocks, config.cache.block_size, config.model.max_model_len, seconds)
 
 
-def exit_with_parent() -> None:
+def exit_with_parent(address: str) -> None:
     """End this process when the other end of standard input is closed, whatever the main thread does."""
 
     def watch() -> None:
         while os.read(0, 1024):
             pass
+        remove_socket_folder(Path(address.removeprefix("ipc://")).parent)  # the parent may have had no time to
         os._exit(1)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def name_process() -> None:
+    """What `top` and `ps -o comm` show, where the system lets a process say it so cheaply."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text("penstock-core")
 
 
 def _stop(signum: int, frame: object) -> NoReturn:
@@ -174,7 +183,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front decides
     signal.signal(signal.SIGTERM, _stop)
     setup("info", "EngineCore")
-    exit_with_parent()
+    exit_with_parent(sys.argv[1])
+    name_process()
     channel = CoreChannel(sys.argv[1])
     try:
         return serve(channel)

@@ -173,7 +173,7 @@ class InputProcessor:
             params = self.default_sampling_params()
         try:
             own = self._decoder.decode(self._encoder.encode(params))
-        except (msgspec.ValidationError, TypeError, OverflowError) as e:
+        except (msgspec.ValidationError, TypeError, OverflowError, UnicodeError) as e:
             raise _wrong_type(e) from e
         if own.structured_outputs is not None:
             raise UnsupportedError("structured outputs are not part of this build yet.", "structured_outputs")
@@ -310,7 +310,8 @@ def _int_list(ids: Any) -> list[int]:
 def _checked_salt(salt: Any) -> str | None:
     if salt is None:
         return None
-    if not isinstance(salt, str) or not 0 < len(salt) <= MAX_SALT_CHARS or any(c in "@/\\\0" for c in salt):
+    usual = isinstance(salt, str) and 0 < len(salt) <= MAX_SALT_CHARS and not any(c in "@/\\\0" for c in salt)
+    if not usual or any("\ud800" <= c <= "\udfff" for c in salt):
         raise ClientError(
             f"cache_salt must be a string of 1 to {MAX_SALT_CHARS} characters without '@', '/', '\\' or NUL.",
             "cache_salt",

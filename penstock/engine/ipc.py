@@ -23,6 +23,8 @@ from penstock.observability.logging import get_logger
 logger = get_logger(__name__)
 
 MAX_ADDRESS_BYTES = 100  # a unix socket's path may have 107
+FOLDER_PREFIX = "penstock-"
+BAD_FRAME = (msgspec.MsgspecError, ValueError, RecursionError)  # what decoding raises: broken text is a ValueError
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -33,7 +35,7 @@ def make_socket_folder() -> Path:
         StartError: the place for temporary files does not allow it.
     """
     try:
-        folder = Path(tempfile.mkdtemp(prefix="penstock-", dir=envs.RPC_BASE_PATH))
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=envs.RPC_BASE_PATH))
     except OSError as e:
         raise StartError(f"cannot make a folder for the engine's socket: {e}") from e
     if len(str(folder)) + len("/core.sock") > MAX_ADDRESS_BYTES:
@@ -85,7 +87,7 @@ class FrontChannel:
                 return
             try:
                 message = self._decoder.decode(frame)
-            except msgspec.DecodeError as e:
+            except BAD_FRAME as e:
                 logger.error("Dropped a frame of %d bytes from the engine core: %s", len(frame), e)
                 continue
             self._on_message(message)
@@ -128,7 +130,7 @@ class CoreChannel:
             frame = self._socket.recv()
             try:
                 return self._decoder.decode(frame)
-            except msgspec.DecodeError as e:  # a ValidationError is one too
+            except BAD_FRAME as e:
                 logger.error("Dropped a frame of %d bytes from the front: %s", len(frame), e)
 
     def close(self, linger_ms: int = 1000) -> None:
@@ -137,4 +139,6 @@ class CoreChannel:
 
 
 def remove_socket_folder(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove what `make_socket_folder` made; anything else is left alone."""
+    if folder.name.startswith(FOLDER_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -283,7 +283,7 @@ async def main():
     engine = AsyncLLM.from_engine_args(EngineArgs(max_model_len=256, num_gpu_blocks_override=50))
     await engine.start()
     await engine.wait_ready()
-    print(engine.core_pid, flush=True)
+    print(engine.core_pid, engine._client._folder, flush=True)
     await asyncio.sleep(100)
 
 asyncio.run(main())
@@ -295,12 +295,15 @@ def test_the_core_ends_with_its_parent() -> None:
     parent = subprocess.Popen([sys.executable, "-c", ORPHAN], cwd=root, stdout=subprocess.PIPE)
     try:
         assert parent.stdout is not None
-        core = psutil.Process(int(parent.stdout.readline()))
+        pid, folder = parent.stdout.readline().decode().split()
+        core = psutil.Process(int(pid))
+        assert core.name() == "penstock-core"
         parent.kill()
         end = time.monotonic() + 5
         while core.is_running() and core.status() != psutil.STATUS_ZOMBIE:  # nobody may be there to reap it
             assert time.monotonic() < end
             time.sleep(0.02)
+        assert not Path(folder).exists()
     finally:
         parent.kill()
         parent.wait()

@@ -56,7 +56,7 @@ def test_media_prompts_are_not_supported() -> None:
     assert processor().parse({"prompt": "a", "multi_modal_data": None}).text == "a"
 
 
-@pytest.mark.parametrize("salt", ["", "a" * 129, "a@b", "a/b", "a\\b", "a\0", 5])
+@pytest.mark.parametrize("salt", ["", "a" * 129, "a@b", "a/b", "a\\b", "a\0", "\ud800", 5])
 def test_bad_salts(salt: Any) -> None:
     with pytest.raises(ClientError) as e:
         processor().parse({"prompt": "a", "cache_salt": salt})
@@ -107,6 +107,7 @@ BAD_PARAMS = [
     ({"allowed_token_ids": [500]}, "allowed_token_ids", "out-of-vocab"),
     ({"top_k": 1.5}, "top_k", "int"),
     ({"stop": [5]}, "stop", "str"),
+    ({"stop": ["\ud800"]}, None, "surrogates"),
     ({"ignore_eos": "no"}, "ignore_eos", "bool"),
     ({"bad_words": [f"w{i}" for i in range(70)]}, "bad_words", "at most 128"),
     ({"n": 2, "best_of": 3, "output_kind": RequestOutputKind.DELTA}, "best_of", "cannot be streamed"),
@@ -115,7 +116,7 @@ BAD_PARAMS = [
 
 
 @pytest.mark.parametrize(("fields", "param", "says"), BAD_PARAMS)
-def test_bad_parameters_are_named(fields: dict[str, Any], param: str, says: str) -> None:
+def test_bad_parameters_are_named(fields: dict[str, Any], param: str | None, says: str) -> None:
     params = SamplingParams(**fields)
     with pytest.raises(ClientError, match=says) as e:
         processor().complete_params(params)
