@@ -16,6 +16,8 @@ from penstock.scheduler.plan import EngineOutput, FinishReason, SchedulerStats
 
 logger = get_logger(__name__)
 
+FAILED = "The engine failed while it worked on this request."
+
 
 class OutputProcessor:
     """All open requests of one engine.
@@ -61,24 +63,31 @@ class OutputProcessor:
             answer = answers.get(output.request_id)
             if answer is None:
                 continue  # aborted here while the core still worked on it
-            request = answer.request
-            if answer.last_time == 0.0 or output.prompt_logprobs:
-                self._first(answer, output, now)
-            elif self._stats is not None and output.new_token_ids:
-                count = len(output.new_token_ids)
-                self._stats.inter_token((now - answer.last_time) / count, count)
-                self._stats.generated(count)
-            if output.new_token_ids:
-                answer.last_time = now
-            if answer.update(output):
-                aborts.append(answer.core_id)
-            if answer.finish_reason is not None:
-                self._ended(answer, output, now, aborts)
-            elif request.kind is FINAL_ONLY or not output.new_token_ids:
-                continue
-            if request.on_output is not None:
-                request.on_output()
+            try:
+                self._process_one(answer, output, now, aborts)
+            except Exception:  # boundary: what breaks on one request's output ends that request alone
+                logger.exception("Request %s failed while its output was handled", answer.request.request_id)
+                aborts += self.abort(answer.request, now, EngineError(FAILED))
         return aborts
+
+    def _process_one(self, answer: Answer, output: EngineOutput, now: float, aborts: list[str]) -> None:
+        request = answer.request
+        if answer.last_time == 0.0 or output.prompt_logprobs:
+            self._first(answer, output, now)
+        elif self._stats is not None and output.new_token_ids:
+            count = len(output.new_token_ids)
+            self._stats.inter_token((now - answer.last_time) / count, count)
+            self._stats.generated(count)
+        if output.new_token_ids:
+            answer.last_time = now
+        if answer.update(output):
+            aborts.append(answer.core_id)
+        if answer.finish_reason is not None:
+            self._ended(answer, output, now, aborts)
+        elif request.kind is FINAL_ONLY or not output.new_token_ids:
+            return
+        if request.on_output is not None:
+            request.on_output()
 
     def step_stats(self, stats: SchedulerStats) -> None:
         """Take the core's snapshot after a step."""
@@ -101,7 +110,7 @@ class OutputProcessor:
         if error is not None and request.error is None:
             request.error = error
         for answer in open_answers:
-            answer.abort()
+            answer.abort(with_text=error is None)
             self._forget(answer)
         self._close(request, now)
         if request.on_output is not None:
@@ -151,7 +160,7 @@ class OutputProcessor:
             request.error = DeadlineError("The request's deadline passed before it was answered.")
         elif reason is FinishReason.ERROR:
             logger.error("Request %s failed in the engine: %s", request.request_id, output.error)
-            request.error = EngineError("The engine failed while it worked on this request.")
+            request.error = EngineError(FAILED)
         if request.error is not None:
             for other in request.answers:
                 if other.core_id in self._answers:

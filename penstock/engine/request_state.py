@@ -129,10 +129,12 @@ class Answer:
             self._pieces.append(detokenizer.finish())
         self.finish_reason, self.stop_reason = str(reason), stop_reason
 
-    def abort(self) -> None:
-        """End it because the caller said so."""
+    def abort(self, with_text: bool = True) -> None:
+        """End it before its time; its text is only completed if somebody will see it."""
         if self.finish_reason is None:
-            self._end(FinishReason.ABORT, None)
+            if with_text:
+                self._end(FinishReason.ABORT, None)
+            self.finish_reason = str(FinishReason.ABORT)
             self.dirty = True
 
     def take(self) -> CompletionOutput:

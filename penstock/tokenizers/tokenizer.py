@@ -69,7 +69,10 @@ class Tokenizer:
             backend = _load_backend(path / "tokenizer.json")
         else:
             backend, named = _convert_with_transformers(path, named)
-        _add_missing_tokens(backend, settings, named)
+        try:
+            _add_missing_tokens(backend, settings, named)
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise StartError(f"{path / 'tokenizer_config.json'} has a bad list of added tokens: {e!r}") from e
         return cls(backend, named, _read_chat_template(path, settings))
 
     # Text to ids

@@ -267,6 +267,20 @@ def test_failed_requests_raise() -> None:
     assert (front.outputs.num_unfinished, front.outputs.num_open_requests) == (0, 0)
 
 
+def test_what_breaks_on_one_output_ends_that_request_alone() -> None:
+    front = Front()
+    broken, fine = front.open(logprobs=1), front.open()
+    outputs = [
+        EngineOutput(broken.answers[0].core_id, [5], logprobs=[TokenLogprobs([], [], 1)]),
+        EngineOutput(fine.answers[0].core_id, ids_of("the")),
+    ]
+    assert front.outputs.process(outputs, front.now) == [broken.answers[0].core_id]
+    with pytest.raises(EngineError, match="failed while"):
+        broken.take()
+    assert taken(fine)[0] == "the"
+    assert front.outputs.num_unfinished == 1
+
+
 def test_abort_by_the_callers_id() -> None:
     front = Front()
     first, second = front.open(output_kind=DELTA), front.open(n=2)

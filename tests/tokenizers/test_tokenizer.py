@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,15 @@ def test_folders_without_a_tokenizer_say_so(tmp_path: Path, monkeypatch: pytest.
         Tokenizer.from_folder(tmp_path)
 
 
+def test_a_bad_config_says_so(tmp_path: Path) -> None:
+    folder = tokenizer_makers.save(tokenizer_makers.byte_level(), tmp_path, added_tokens_decoder={"x": {}})
+    with pytest.raises(StartError, match="bad list of added tokens"):
+        Tokenizer.from_folder(folder)
+    (folder / "tokenizer_config.json").write_text("[")
+    with pytest.raises(StartError, match=r"cannot read .*tokenizer_config\.json"):
+        Tokenizer.from_folder(folder)
+
+
 def test_transformers_converts_what_has_no_tokenizer_json(tmp_path: Path) -> None:
     made = json.loads(tokenizer_makers.byte_level().to_str())["model"]
     (tmp_path / "vocab.json").write_text(json.dumps(made["vocab"]))
@@ -128,21 +138,19 @@ def test_lone_surrogates_and_bad_ids_are_the_callers_fault(folder: Path) -> None
     assert ours.id_to_token(-5) is None
 
 
-def test_long_texts_are_encoded_beside_the_event_loop(folder: Path) -> None:
-    ours = Tokenizer.from_folder(folder)
-    text = "the cat sat on the mat " * 20_000
+def test_long_texts_are_encoded_beside_the_event_loop() -> None:
+    class Noting(Tokenizer):
+        threads: list[int] = []
 
-    async def encode_and_count() -> tuple[list[int], int]:
-        turns = 0
-        task = asyncio.create_task(ours.encode_async(text))
-        while not task.done():
-            turns += 1
-            await asyncio.sleep(0)
-        return task.result(), turns
+        def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+            self.threads.append(threading.get_ident())
+            return super().encode(text, add_special_tokens)
 
-    ids, turns = asyncio.run(encode_and_count())
-    assert ids == ours.encode(text)
-    assert turns > 20
+    ours = Noting(tokenizer_makers.byte_level())
+    for text in ("the cat", "the cat sat on the mat " * 1000):
+        assert asyncio.run(ours.encode_async(text)) == ours.encode(text)
+    inline, _, beside, here = ours.threads
+    assert (inline, beside != here) == (here, True)
 
 
 @pytest.mark.parametrize("name", ["byte_level", "sentencepiece"])
