@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from penstock.observability.logging import get_logger
 from penstock.observability.stats import StatsRecorder
@@ -15,11 +16,13 @@ class PeriodicLine:
 
     Args:
         interval_s: seconds between two lines.
+        busy: whether requests are open.
     """
 
-    def __init__(self, stats: StatsRecorder, interval_s: float):
+    def __init__(self, stats: StatsRecorder, interval_s: float, busy: Callable[[], bool]):
         self._stats = stats
         self._interval_s = interval_s
+        self._busy = busy
         self._timer: asyncio.TimerHandle | None = None
         self._last = self._counts()
 
@@ -41,7 +44,7 @@ class PeriodicLine:
     def _tick(self) -> None:
         self._timer = None
         now = self._counts()
-        if now != self._last or self._stats.running or self._stats.waiting:
+        if now != self._last or self._busy():
             log.info("%s", self.text(now))
             self._last = now
             self._arm()

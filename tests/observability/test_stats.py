@@ -121,7 +121,7 @@ def test_the_periodic_line_comes_only_while_there_is_work(lines: list[str]) -> N
     stats = StatsRecorder()
 
     async def main() -> None:
-        line = PeriodicLine(stats, 0.05)
+        line = PeriodicLine(stats, 0.05, lambda: stats.running > 0)
         await asyncio.sleep(0.12)
         assert lines == []
         line.wake()

@@ -25,7 +25,6 @@ from penstock.engine.async_engine import AsyncLLM
 from penstock.entrypoints.openai import sockets
 from penstock.errors import StartError
 from penstock.observability import logging as our_logging
-from penstock.observability.periodic import PeriodicLine
 from penstock.observability.stats import StatsRecorder
 from penstock.plugins import load_object
 from penstock.tokenizers.chat_template import read_template_option
@@ -89,6 +88,8 @@ def serve_command(argv: list[str]) -> int:
     except StartError as e:
         print(f"penstock: {e}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before the server handles signals itself
+        return 130
 
 
 async def run_server(args: argparse.Namespace) -> int:
@@ -209,8 +210,8 @@ def _make_front(
 ) -> Front:
     from penstock.entrypoints.openai.front import Front  # loads the web framework, see `serve_engine`
 
-    line = None if engine_args.disable_log_stats else PeriodicLine(stats, envs.LOG_STATS_INTERVAL)
-    return Front(engine, args, stats, line, engine_started)
+    log_every_s = None if engine_args.disable_log_stats else envs.LOG_STATS_INTERVAL
+    return Front(engine, args, stats, log_every_s, engine_started)
 
 
 def _check(args: ServerArgs) -> None:

@@ -42,7 +42,7 @@ class Front:
         engine: what serves.
         args: options of the server.
         stats: what the engine counts.
-        line: the periodic log line, None for none.
+        log_every_s: seconds between two lines of statistics while there is work; None for no lines.
         engine_started: whoever made the engine has started it already.
     """
 
@@ -51,7 +51,7 @@ class Front:
         engine: LivingEngine,
         args: ServerArgs,
         stats: StatsRecorder,
-        line: PeriodicLine | None = None,
+        log_every_s: float | None = None,
         engine_started: bool = False,
     ) -> None:
         self.engine = engine
@@ -61,7 +61,7 @@ class Front:
         self.in_flight = 0
         self.failure: Exception | None = None  # why the engine never got ready, or is gone for good
         self.on_failure: Callable[[], None] = lambda: None
-        self._line = line
+        self._line = None if log_every_s is None else PeriodicLine(stats, log_every_s, lambda: self.in_flight > 0)
         self._watch_task: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
