@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,14 +31,6 @@ def config(path: Path, *, cpu_threads: int = 0, kv_dtype: str = "float32", **cac
         scheduler=SchedulerConfig(max_num_seqs=3, max_num_batched_tokens=64),
         device=DeviceConfig(cpu_threads=cpu_threads),
     )
-
-
-@pytest.fixture(autouse=True)
-def _keep_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = torch.get_num_threads()
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_a_whole_life(tmp_path: Path) -> None:
