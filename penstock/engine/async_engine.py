@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from penstock import envs
@@ -23,6 +23,7 @@ from penstock.engine.input_processor import InputProcessor, Prompt
 from penstock.engine.messages import AbortRequests, CoreOutputs, Ready
 from penstock.engine.output_processor import OutputProcessor
 from penstock.engine.request_state import OpenRequest
+from penstock.engine.request_stream import RequestStream
 from penstock.errors import DeadlineError, EngineDeadError, NotReadyError, PenstockError
 from penstock.observability.logging import get_logger
 from penstock.observability.stats import StatsRecorder
@@ -387,72 +388,6 @@ class AsyncLLM:
         self._pump_scheduled = bool(pending)
         if pending:
             asyncio.get_running_loop().call_soon(self._pump)
-
-
-class RequestStream:
-    """The outputs of one request, as an async iterator with one reader.
-
-    Args:
-        request: the open request.
-        abort: ends it in the engine, with or without an error for its reader.
-
-    Attributes:
-        request_id: the caller's.
-        prompt_token_ids: what runs.
-    """
-
-    def __init__(self, request: OpenRequest, abort: Callable[[OpenRequest, PenstockError | None], None]):
-        self.request_id = request.request_id
-        self.prompt_token_ids = request.prompt_token_ids
-        self._request = request
-        self._abort = abort
-        self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._over = False
-        request.on_output = self._wake
-
-    def __aiter__(self) -> RequestStream:
-        return self
-
-    async def __anext__(self) -> RequestOutput:
-        if self._over:
-            raise StopAsyncIteration
-        while True:
-            try:
-                output = self._request.take()
-            except PenstockError:
-                self.close()
-                raise
-            if output is not None:
-                if output.finished:
-                    self.close()
-                return output
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-
-    def close(self) -> None:
-        """Abort the request in the core if it is still open. Safe to call at any time, twice, and after the end."""
-        if self._over:
-            return
-        self._over = True
-        self._request.on_output = None
-        if self._timer is not None:
-            self._timer.cancel()
-        if not self._request.finished:
-            self._abort(self._request, None)
-
-    def end_at(self, deadline: float) -> None:
-        """Let the request end with a DeadlineError at that `time.monotonic()`."""
-        error = DeadlineError("The request's deadline passed before it was answered.")
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(deadline - time.monotonic(), self._abort, self._request, error)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 AsyncLLMEngine = AsyncLLM
