@@ -24,12 +24,12 @@ class Tile:
     """The j-th key tile of the first `count` blocks (they are sorted by their number of tiles).
 
     Attributes:
-        block_ids: int64, KV blocks of the count tiles, one after the other.
+        unit_ids: int64, units (whole KV blocks, or parts of one) of the count tiles, one after the other.
         mask_C1MK: 0 where a row sees a key, -inf elsewhere; None if all see all.
     """
 
     count: int
-    block_ids: torch.Tensor
+    unit_ids: torch.Tensor
     mask_C1MK: torch.Tensor | None
 
 
@@ -69,6 +69,7 @@ def cut(
     plan: RowPlan,
     *,
     tile: int,
+    unit: int,
     block_size: int,
     window: int | None,
     at_once: dict[int, int],
@@ -78,14 +79,15 @@ def cut(
     Args:
         group: query heads per key/value head.
         plan: heights a block may have.
-        tile: keys per tile, a multiple of block_size.
+        tile: keys per tile.
+        unit: keys that lie together in memory; tile and block_size are multiples of it.
         window: how many tokens back (itself included) a token sees; None for all.
         at_once: height -> how many blocks to compute together.
     """
     by_height: dict[int, list[_Piece]] = defaultdict(list)
     for height, piece in _pieces(step, group, plan, tile, window):
         by_height[height].append(piece)
-    tables = _tables_by_tile(step.block_tables_RB, tile // block_size)
+    tables = _tables_by_tile(step.block_tables_RB, block_size // unit, tile // unit)
     positions = step.positions_T.cpu().numpy()
     blocks = []
     for height, pieces in by_height.items():
@@ -109,11 +111,12 @@ def _pieces(
         row_start += length * group
 
 
-def _tables_by_tile(tables_RB: torch.Tensor, blocks_per_tile: int) -> np.ndarray:
-    """int64 [R, tiles, blocks per tile], padded with the null block."""
-    tables = tables_RB.cpu().numpy().astype(np.int64)
-    missing = -tables.shape[1] % blocks_per_tile
-    return np.pad(tables, ((0, 0), (0, missing))).reshape(tables.shape[0], -1, blocks_per_tile)
+def _tables_by_tile(tables_RB: torch.Tensor, units_per_block: int, units_per_tile: int) -> np.ndarray:
+    """Unit ids, int64 [R, tiles, units per tile]; what is missing in the last tile is from the null block."""
+    blocks = tables_RB.cpu().numpy().astype(np.int64)
+    units = (blocks[:, :, None] * units_per_block + np.arange(units_per_block)).reshape(blocks.shape[0], -1)
+    missing = -units.shape[1] % units_per_tile
+    return np.pad(units, ((0, 0), (0, missing))).reshape(units.shape[0], -1, units_per_tile)
 
 
 def _build(

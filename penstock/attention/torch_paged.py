@@ -18,10 +18,10 @@ from penstock.ops.linear import RowPlan
 
 # Dimensions in tensor names: as in base.py and query_blocks.py.
 
-TILE = 128  # keys; rounded down to whole blocks
+TILE = 64  # keys: few are wasted on short contexts, and long ones do not drown in calls
 REFERENCE_HEIGHT = 8  # query rows of a block
 HEIGHTS = (4, 8, 16, 32, 64, 128, 256)  # those whose bits agree with it are used
-WORKING_SET = 16 << 20  # bytes of temporaries that should stay in the last-level cache
+WORKING_SET = 4 << 20  # bytes of temporaries that should stay in the processor's cache
 NEVER = -1.0e30  # running maximum before any key was seen; finite, so that a fully masked tile changes nothing
 
 
@@ -40,7 +40,9 @@ class TorchPagedAttention(AttentionBackend):
         super().__init__(layout, block_size, dtype, device)
         assert layout.num_heads % layout.num_kv_heads == 0
         self.group = layout.num_heads // layout.num_kv_heads
-        self.tile = block_size * max(1, TILE // block_size)
+        # A tile is whole blocks, or a block is whole tiles; `unit` is the smaller of the two.
+        self.unit = TILE if block_size % TILE == 0 else block_size
+        self.tile = self.unit * max(1, TILE // self.unit)
         self.plan = plan_heights(layout.head_dim, self.tile, device)
         self.at_once = {height: self._blocks_at_once(height) for height in self.plan.sizes}
         self.keys: list[torch.Tensor] = []
@@ -58,6 +60,7 @@ class TorchPagedAttention(AttentionBackend):
                 self.group,
                 self.plan,
                 tile=self.tile,
+                unit=self.unit,
                 block_size=self.block_size,
                 window=window,
                 at_once=self.at_once,
@@ -104,7 +107,7 @@ class TorchPagedAttention(AttentionBackend):
 
     def _read(self, store: torch.Tensor, tile: Tile) -> torch.Tensor:
         """float32 [C, G, K, D]."""
-        found = store.index_select(0, tile.block_ids)
+        found = store.view(-1, self.unit, *store.shape[2:]).index_select(0, tile.unit_ids)
         out = torch.empty(
             (tile.count, self.layout.num_kv_heads, self.tile, self.layout.head_dim),
             dtype=torch.float32,
