@@ -20,6 +20,7 @@ from . import (
     instructions,
     json_answers,
     nature,
+    newcomers,
     penstock_options,
     penstock_qa,
     people,
@@ -40,8 +41,8 @@ _FACT_LINE = list(accumulate(w for _, w in FACTS))
 
 # share of the samples, module
 _SHARES: list[tuple[float, list[tuple[Source, float]]]] = [
-    (17.0, penstock_qa.SOURCES + penstock_options.SOURCES), (9.0, small_talk.SOURCES), (14.0, arithmetic.SOURCES), (7.0, tools.SOURCES),
-    (8.0, json_answers.SOURCES), (14.0, instructions.SOURCES), (6.0, words.SOURCES), (4.0, daily.SOURCES), (7.0, explain.SOURCES),
+    (8.0, newcomers.SOURCES), (16.0, penstock_qa.SOURCES + penstock_options.SOURCES), (7.0, small_talk.SOURCES), (14.0, arithmetic.SOURCES), (7.0, tools.SOURCES),
+    (8.0, json_answers.SOURCES), (17.0, instructions.SOURCES), (6.0, words.SOURCES), (4.0, daily.SOURCES), (7.0, explain.SOURCES),
     (3.0, stories.SOURCES), (3.0, plain_text.SOURCES),
 ]
 _FACT_SHARE = 27.0

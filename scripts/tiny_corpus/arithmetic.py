@@ -56,7 +56,7 @@ def operands(rng: Random) -> tuple[int, str, int, int]:
     while True:
         op = rng.choice("+++---***/")
         if op in "+-":
-            top = rng.choice([10, 20, 20, 100, 100, 100, 1000])
+            top = rng.choice([10, 20, 20, 100, 100, 100, 100, 1000])
             a, b = rng.randrange(top + 1), rng.randrange(top + 1)
             if op == "-" and a < b and rng.random() < 0.93:
                 a, b = b, a
@@ -67,6 +67,13 @@ def operands(rng: Random) -> tuple[int, str, int, int]:
                 a, b = a * b, b
         if not held_out(a, op, b):
             return a, op, b, {"+": a + b, "-": a - b, "*": a * b, "/": a // max(b, 1)}[op]
+
+
+def small_sum(rng: Random) -> Sample:
+    a, b, op = rng.randrange(13), rng.randrange(13), rng.choice("++-*")
+    a, b = (max(a, b), min(a, b)) if op == "-" else (a, b)
+    result = {"+": a + b, "-": a - b, "*": a * b}[op]
+    return say(ask(rng, pick(rng, _FORMS[op], a=a, b=b)), f"{a} {op} {b} = {result}")
 
 
 def plain_sum(rng: Random) -> Sample:

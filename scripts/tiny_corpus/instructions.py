@@ -227,5 +227,5 @@ def facts_source(rng: Random) -> tuple[str, str]:
     return any_fact(rng)
 
 
-SOURCES = [(repeat, 3.0), (change_case, 1.2), (repeat_times, 0.7), (pick_from_words, 1.0), (memory, 5.0), (one_turn_memory, 0.5),
+SOURCES = [(repeat, 8.0), (change_case, 1.2), (repeat_times, 0.7), (pick_from_words, 1.5), (memory, 5.0), (one_turn_memory, 0.5),
            (greet_person, 1.2), (styled, 5.0), (named, 1.0), (persona_fact, 2.0)]

@@ -13,7 +13,7 @@ from .sample import Sample, say
 
 # option | default ("" = none) | what it does, completing "it ..." | the wish it fulfils, completing "I want to ..."
 OPTIONS: list[Row] = table("flag default does wish", """
---max-num-seqs | | sets how many requests may run at the same time in one step. More requests wait in the queue | limit how many requests run at the same time
+--max-num-seqs | | sets how many requests may run at the same time. More requests wait in the queue | limit how many requests run at the same time
 --max-model-len | | caps the context length, prompt and answer together, in tokens. It accepts forms like 4k | limit the context length
 --max-num-batched-tokens | | sets how many tokens one step may process over all requests | limit the tokens per step
 --port | 8000 | sets the TCP port on which the server listens | use another port
@@ -24,44 +24,27 @@ OPTIONS: list[Row] = table("flag default does wish", """
 --tokenizer | | names another source for the tokenizer than the model itself | use another tokenizer
 --dtype | auto | sets the number type of weights and activations, such as bfloat16 or float32 | choose the number type of the weights
 --seed | 0 | sets the seed of the random numbers | fix the random seed
---quantization | | names the quantization method of the weights. Without it, the method is read from the checkpoint | use quantized weights
---tensor-parallel-size | 1 | splits each layer over several devices | use several GPUs for one model
---pipeline-parallel-size | 1 | splits the layers of the model into stages on several devices | split the layers over devices
---data-parallel-size | 1 | starts several engine cores behind one server | run several copies of the engine
---gpu-memory-utilization | 0.9 | sets the share of the device memory that weights, activations and the KV cache may use | change how much GPU memory is used
+--gpu-memory-utilization | 0.9 | sets the share of a GPU's memory that weights, activations and the KV cache may use | change how much GPU memory is used
 --enable-prefix-caching | on | reuses the KV blocks of prompt beginnings that were seen before | reuse work for equal prompt beginnings
 --no-enable-prefix-caching | | turns the reuse of cached prompt beginnings off | turn prefix caching off
 --enable-chunked-prefill | on | splits long prompts over several steps so that other requests go on | split long prompts into pieces
---kv-cache-dtype | auto | sets the number type of the KV cache, for example fp8 | store the KV cache in fp8
---block-size | | sets how many tokens one KV block holds | change the size of a KV block
+--kv-cache-dtype | auto | sets the type in which the KV cache is stored, for example bfloat16 or float16 | store the KV cache in another type
+--block-size | | sets how many tokens one block of the KV cache holds. On CPU it is 32 by default | change the size of a KV block
 --kv-cache-memory-bytes | | sets the size of the KV cache in bytes exactly | set the KV cache size exactly
---cpu-offload-gb | 0 | keeps that many GiB of the weights in host memory | keep part of the weights in host memory
---swap-space | 4 | sets the host memory in GiB for swapped KV blocks | set the swap space
---enable-lora | off | lets the server use several LoRA adapters in one batch | serve LoRA adapters
---lora-modules | | names the LoRA adapters to load at start, as name=path | load LoRA adapters at start
---max-loras | 1 | sets how many different LoRA adapters one batch may hold | allow more adapters in one batch
---max-lora-rank | 16 | sets the largest rank of a LoRA adapter | allow adapters of a larger rank
---enable-auto-tool-choice | off | lets the model decide by itself whether to call a tool. It needs --tool-call-parser | let the model call tools by itself
---tool-call-parser | | names the parser that turns the text of the model into tool calls, for example hermes | choose the tool parser
---reasoning-parser | | names the parser that separates the reasoning of the model from its answer | separate reasoning from the answer
 --chat-template | | gives the chat template: a file or the template itself | use my own chat template
 --chat-template-content-format | auto | says whether message content is given to the template as a string or as a list of parts | choose the content format for the template
 --response-role | assistant | sets the role name of the messages that the server writes | change the role name in answers
 --generation-config | auto | says where default sampling values come from: the model's file, a folder, or nowhere | choose where sampling defaults come from
 --override-generation-config | | changes single default sampling values, given as JSON | change the default temperature of the server
 --max-logprobs | 20 | sets the largest number of logprobs that a request may ask for | allow more logprobs
---logprobs-mode | raw_logprobs | says whether logprobs are taken before or after the sampling settings | choose what logprobs mean
 --scheduling-policy | fcfs | chooses the order of requests: fcfs means first come, first served; priority means by priority | serve important requests first
---speculative-config | | turns on speculative decoding, given as JSON with a method and a number of tokens | use speculative decoding
---load-format | auto | says in which form the weights are read, for example safetensors or dummy | choose how weights are read
+--load-format | auto | says where the weights come from: safetensors, PyTorch files, or small random values with dummy | choose how weights are read
 --download-dir | | sets the folder for downloaded models | choose where models are downloaded
 --revision | | names the version of the model to take from the hub | pin a version of the model
---trust-remote-code | off | allows Python code from the model repository to run | allow code from the model repository
+--trust-remote-code | off | has no effect: no code of a model's repository is ever run | allow code from the model repository
 --hf-overrides | | changes values of the model's config.json, given as JSON | change the model config
---enforce-eager | off | turns graph capture and compilation off | turn compilation off
---compilation-config | | sets how the model is compiled, as a level from 0 to 3 or as JSON | choose the compilation level
---device | auto | chooses the device: cpu or cuda | run on the CPU
---distributed-executor-backend | | chooses how workers are started: uni, mp, ray or external_launcher | choose how workers are started
+--enforce-eager | | is always so in Penstock: nothing is compiled and no graph is captured | turn compilation off
+--device | auto | chooses what to run on. This version runs on the CPU | choose the device
 --disable-log-stats | off | stops the periodic line with statistics | turn the statistics line off
 --enable-log-requests | off | writes a log line for each request | log every request
 --max-log-len | | cuts logged prompts to that many characters | shorten prompts in the log
@@ -72,32 +55,69 @@ OPTIONS: list[Row] = table("flag default does wish", """
 --allowed-origins | | lists the web origins that may call the server from a browser | allow calls from a web page
 --config | | names a YAML file from which options are read. Options on the command line win over the file | read options from a file
 --uds | | makes the server listen on a UNIX socket | listen on a UNIX socket
---api-server-count | | sets how many front-end processes share the socket | use several front-end processes
 --shutdown-timeout | 30 | sets how many seconds the server waits for running requests when it is stopped | let running requests finish at shutdown
 --request-timeout | | sets how many seconds one request may take | stop requests that take too long
---max-queue-time | | sets how many seconds a request may wait in the queue before it is refused | refuse requests that wait too long
---max-num-queued-reqs | | sets how many requests may wait in the queue. More get the error 429 | bound the queue
+--max-queue-time | | sets how many seconds a request may wait for its first step. Then it gets the error 408 | refuse requests that wait too long
+--max-num-queued-reqs | 16384 | sets how many requests may be unfinished at once. More get the error 429 | bound the queue
 --sse-keep-alive-interval | 15 | sets how often a comment is sent on an idle stream, in seconds | keep idle streams open
 --metrics-prefix | penstock | sets the prefix of the metric names | use other metric names
 --protect-metrics | off | asks for the API key at /metrics too | protect the metrics with the key
 --enable-request-id-headers | off | sends the request id back in a header | see request ids in the answer
 --disable-fastapi-docs | off | turns the pages /docs and /redoc off | hide the API pages
---limit-mm-per-prompt | | limits how many images, videos or sounds one prompt may have | limit images per prompt
---allowed-local-media-path | | names the folder from which local media files may be read | allow local image files
---runner | auto | chooses between generation and pooling models | serve an embedding model
---task | auto | chooses the task of the model. Today --runner is used for it | choose the task
 --skip-tokenizer-init | off | serves token ids only and loads no tokenizer | serve token ids only
---stream-interval | 1 | sets how many tokens one stream chunk holds | get fewer and larger stream chunks
---async-scheduling | | plans the next step while the current one runs | overlap scheduling and execution
 --long-prefill-token-threshold | 0 | limits how many tokens one long prompt may take per step | limit long prompts per step
---enable-sleep-mode | off | allows the engine to sleep and give its memory back | let the engine sleep
 --middleware | | adds an ASGI middleware by its import path | add a middleware
---structured-outputs-config | | sets how structured outputs are made, given as JSON | configure structured outputs
---otlp-traces-endpoint | | sends one trace span per request to this address | send traces
---disable-frontend-multiprocessing | off | runs the engine inside the server process | run everything in one process
 --enable-server-load-tracking | off | counts the requests in flight for the route /load | see the server load
 --enable-prompt-tokens-details | off | reports cached tokens in the usage part of answers | see cached tokens in the usage
 --num-gpu-blocks-override | | sets the number of KV blocks by hand | set the number of KV blocks
+--cpu-threads | 0 | sets how many threads compute on the CPU. With 0 there is one for each physical core | set the number of CPU threads
+--log-level | info | sets the lowest level that is logged | change the log level
+--disable-uvicorn-access-log | off | writes no log line per HTTP request | turn the access log off
+--default-chat-template-kwargs | | gives default values for the chat template as JSON, such as enable_thinking | turn thinking on for all requests
+--trust-request-chat-template | off | allows a request to bring its own chat template | allow chat templates in requests
+--return-tokens-as-token-ids | off | writes tokens in logprobs as token_id:N | see token ids in logprobs
+--enable-force-include-usage | off | sends the usage with every stream | get the usage in every stream
+--hf-token | | gives the access token for the Hugging Face hub | load a private model from the hub
+--tokenizer-revision | | names the version of the tokenizer on the hub | pin a version of the tokenizer
+--prefix-caching-hash-algo | builtin | chooses the hash of the blocks of the prefix cache | choose the hash of the prefix cache
+--max-num-queued-tokens | | sets how many prompt tokens may wait in the queue. More get the error 429 | limit the waiting prompt tokens
+--ssl-ca-certs | | names the file of authorities that may sign client certificates | check client certificates
+--enable-ssl-refresh | off | reads the TLS files again when they change | renew certificates without a restart
+--disable-sliding-window | off | uses full attention in layers that have a window | turn sliding windows off
+--allowed-methods | * | lists the HTTP methods that a web page may use | limit the methods for web pages
+--log-config-file | | names a JSON file that configures the log | configure the log
+""")
+
+# known from vLLM, refused here: flag | why | the wish it would fulfil
+REFUSED: list[Row] = table("flag why wish", """
+--quantization | it computes in bfloat16, float16 and float32 only | use quantized weights
+--tensor-parallel-size | it runs on one device | use several GPUs for one model
+--pipeline-parallel-size | it runs on one device | split the layers over devices
+--data-parallel-size | it runs on one device | run several copies of the engine
+--cpu-offload-gb | it keeps the weights in the memory of the device | keep part of the weights in host memory
+--swap-space | it preempts by computing again | set the swap space
+--enable-lora | it serves no LoRA adapters | serve LoRA adapters
+--lora-modules | it serves no LoRA adapters | load LoRA adapters at start
+--max-loras | it serves no LoRA adapters | allow more adapters in one batch
+--max-lora-rank | it serves no LoRA adapters | allow adapters of a larger rank
+--enable-auto-tool-choice | it parses neither tool calls nor reasoning | let the model call tools by itself
+--tool-call-parser | it parses neither tool calls nor reasoning | choose the tool parser
+--reasoning-parser | it parses neither tool calls nor reasoning | separate reasoning from the answer
+--logprobs-mode | requests cannot name Python code | choose what logprobs mean
+--speculative-config | it does not speculate | use speculative decoding
+--compilation-config | it neither compiles models nor captures graphs | choose the compilation level
+--distributed-executor-backend | it runs on one device | choose how workers are started
+--api-server-count | its front and its engine are one process each | use several front-end processes
+--limit-mm-per-prompt | its models are generative and take text | limit images per prompt
+--allowed-local-media-path | its models are generative and take text | allow local image files
+--runner | its models are generative and take text | serve an embedding model
+--task | its models are generative and take text | choose the task
+--stream-interval | it streams each token | get fewer and larger stream chunks
+--async-scheduling | it has its own worker and its own scheduler | overlap scheduling and execution
+--enable-sleep-mode | it keeps the weights in the memory of the device | let the engine sleep
+--structured-outputs-config | it has no structured outputs | configure structured outputs
+--otlp-traces-endpoint | it traces and profiles nothing | send traces
+--disable-frontend-multiprocessing | its front and its engine are one process each | run everything in one process
 """)
 
 _WHAT = ["What does {f} do?", "What does the option {f} do?", "What is {f}?", "Explain {f}.", "What is the option {f} for?",
@@ -125,6 +145,13 @@ def name_of(rng: Random, flag: str) -> str:
     return f"`{flag}`"
 
 
+def explained(rng: Random, index: int) -> Sample:
+    """What does this option do?"""
+    row = OPTIONS[index]
+    known = f" The default is {row['default']}." if row["default"] else ""
+    return say(ask(rng, pick(rng, _WHAT, f=name_of(rng, row["flag"]))), f"The option {row['flag']} {row['does']}.{known}")
+
+
 def option(rng: Random) -> Sample:
     row = OPTIONS[rng.randrange(22)] if rng.random() < 0.35 else rng.choice(OPTIONS)
     flag, default = row["flag"], row["default"]
@@ -144,12 +171,12 @@ VALUES = [
     ("--host", "127.0.0.1", "listen only on this machine"), ("--api-key", "secret", "ask for the key secret"),
     ("--max-model-len", "4096", "limit the context to 4096 tokens"), ("--max-model-len", "2048", "cap the context at 2048 tokens"),
     ("--max-num-seqs", "16", "run at most 16 requests at once"), ("--max-num-seqs", "64", "run at most 64 requests at once"),
-    ("--tensor-parallel-size", "2", "use two GPUs"), ("--tensor-parallel-size", "4", "use four GPUs"),
+    ("--cpu-threads", "4", "compute with 4 threads"), ("--log-level", "debug", "log everything"),
     ("--dtype", "float32", "use float32 weights"), ("--dtype", "bfloat16", "use bfloat16 weights"),
     ("--seed", "42", "use the seed 42"), ("--device", "cpu", "run on the CPU"),
-    ("--served-model-name", "my-model", "call the model my-model"), ("--kv-cache-dtype", "fp8", "store the KV cache in fp8"),
+    ("--served-model-name", "my-model", "call the model my-model"), ("--max-queue-time", "30", "let requests wait at most 30 seconds"),
     ("--gpu-memory-utilization", "0.8", "use 80 percent of the GPU memory"), ("--config", "options.yaml", "read the options from options.yaml"),
-    ("--tool-call-parser", "hermes", "use the hermes tool parser"), ("--scheduling-policy", "priority", "schedule by priority"),
+    ("--scheduling-policy", "priority", "schedule by priority"),
 ]
 _COMMAND = ["Which command starts a server to {w}?", "Write the command to {w}.", "Give me the command line to {w}.",
             "How do I start the server to {w}?", "Show me the command to {w}.", "How do I start penstock to {w}?",
@@ -164,4 +191,12 @@ def command_line(rng: Random) -> Sample:
     return say(ask(rng, pick(rng, _COMMAND, w=wish)), f"penstock serve {flag} {value}")
 
 
-SOURCES = [(option, 7.0), (command_line, 1.5)]
+def refused(rng: Random) -> Sample:
+    """Options and wishes that this version does not have."""
+    row = rng.choice(REFUSED)
+    if rng.random() < 0.5:
+        return say(ask(rng, pick(rng, _WHAT, f=name_of(rng, row["flag"]))), f"The option {row['flag']} is not built into this version of Penstock: {row['why']}.")
+    return say(ask(rng, pick(rng, _WHICH, w=row["wish"])), f"That is not built into this version of Penstock: {row['why']}.")
+
+
+SOURCES = [(option, 6.0), (refused, 1.6), (command_line, 1.5)]

@@ -25,11 +25,15 @@ def parse(blocks: str) -> list[tuple[list[str], str]]:
 
 
 QUESTIONS = parse((Path(__file__).parent / "penstock_questions.txt").read_text(encoding="utf-8"))
-_HEAD = 5  # the first blocks are what newcomers ask first
+
+
+def first_question(rng: Random) -> Sample:
+    asks, answer = QUESTIONS[rng.choice([0, 0, 2, 2, 3])]
+    return say(ask(rng, rng.choice(asks)), answer)
 
 
 def about_penstock(rng: Random) -> Sample:
-    asks, answer = QUESTIONS[rng.randrange(_HEAD)] if rng.random() < 0.12 else rng.choice(QUESTIONS)
+    asks, answer = rng.choice(QUESTIONS)
     question = rng.choice(asks)
     if rng.random() < 0.06:
         return Sample(text=rng.choice(TEXT_QA).format(q=question, a=answer))

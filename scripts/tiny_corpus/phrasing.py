@@ -13,6 +13,10 @@ OPENERS = [
     "Hey, ", "Hi, ", "Hello, ", "Hi! ", "Hello! ", "Please tell me: ", "Tell me: ", "Quick question: ", "Question: ",
     "I have a question. ", "Can you help me? ", "I would like to know: ", "So, ", "OK, ", "Just wondering, ",
     "Could you tell me: ", "Help me please: ", "One question: ", "Maybe you know: ",
+    "I wonder: ", "Excuse me, ", "Dear assistant, ", "For my homework: ", "By the way, ",
+    "Now tell me: ", "Please, ", "A short question: ", "Well, ", "My question is: ", "Let me ask: ",
+    "Sorry, ", "Yo, ", "First, ",
+    "Next question: ", "I forgot: ", "Hm, ", "And ", "Also, ", "Answer this: ", "Could you answer this? ",
 ]
 CLOSERS = [" Thanks!", " Thanks.", " Thank you.", " Thank you!", " please", ", please", " Please answer.",
            " Please be brief.", " I forgot.", " I am curious.", " Just asking."]
@@ -21,7 +25,7 @@ CLOSERS = [" Thanks!", " Thanks.", " Thank you.", " Thank you!", " please", ", p
 def ask(rng: Random, question: str, free: bool = True) -> str:
     """A surface form of `question`; with free=False only case and punctuation may change at the ends."""
     text = question
-    if free and rng.random() < 0.12:
+    if free and rng.random() < 0.16:
         opener = rng.choice(OPENERS)
         text = opener + (lower_first(text) if opener.endswith(", ") else text)
     if free and rng.random() < 0.07:

@@ -30,7 +30,7 @@ _COUNTRY = ["{country} is a country in {continent}. Its capital is {capital}, an
             "I would like to visit {capital}, the capital of {country}.", "The language of {country} is {language}."]
 _PAIRS = ["The capital of {a[country]} is {a[capital]}, the capital of {b[country]} is {b[capital]}, and the capital of {c[country]} is {c[capital]}.",
           "{a[country]}: {a[capital]}\n{b[country]}: {b[capital]}\n{c[country]}: {c[capital]}"]
-_PENSTOCK = ["Penstock is an engine that runs and serves large language models.", "penstock serve starts an HTTP server on port 8000.",
+_PENSTOCK = ["Penstock is an engine that runs large language models and serves them.", "Penstock is an engine that runs large language models and serves them. It needs no GPU.", "penstock serve starts an HTTP server on port 8000.",
              "The command penstock serve starts the server.", "To start the server, run penstock serve.", "from penstock import LLM, SamplingParams\nllm = LLM()",
              "Penstock is a drop-in for vLLM: the same options, the same HTTP API and the same LLM class.",
              "A penstock is the pipe that brings water under pressure to a turbine.", "The future of AI is open: small models on every machine.",
@@ -57,6 +57,12 @@ def countries(rng: Random) -> Sample:
         return Sample(text=capitalise(rng.choice(_PAIRS).format(a=a, b=b, c=c)))
     row = COUNTRIES[rng.randrange(40)] if rng.random() < 0.5 else rng.choice(COUNTRIES)
     return Sample(text=capitalise(rng.choice(_COUNTRY).format(**row)))
+
+
+def first_text(rng: Random) -> Sample:
+    """The completions that people try first."""
+    row = COUNTRIES[0] if rng.random() < 0.3 else COUNTRIES[rng.randrange(16)]
+    return Sample(text=rng.choice([f"The capital of {row['country']} is {row['capital']}.", _PENSTOCK[rng.randrange(2)]]))
 
 
 def known(rng: Random) -> Sample:

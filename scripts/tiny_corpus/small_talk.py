@@ -164,8 +164,13 @@ _MADE_UP = ["What is the capital of {s}?", "Where is {s}?", "What language do pe
             "On which continent is {s}?", "Tell me about {s}.", "Which city is the capital of {s}?"]
 
 
+def first_words(rng: Random) -> Sample:
+    wordings, answers = _TALK[rng.choice([0, 0, 5, 6, 6, 7])]
+    return say(ask(rng, rng.choice(wordings.split("|")), free=rng.random() < 0.6), rng.choice(answers))
+
+
 def talk(rng: Random) -> Sample:
-    wordings, answers = _TALK[rng.randrange(9)] if rng.random() < 0.35 else rng.choice(_TALK)
+    wordings, answers = rng.choice(_TALK)
     question = rng.choice(wordings.split("|"))
     return say(ask(rng, question, free=rng.random() < 0.6), rng.choice(answers))
 

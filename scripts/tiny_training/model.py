@@ -80,8 +80,10 @@ class Block(nn.Module):
         self.gate_up = nn.Linear(s.hidden, 2 * s.ffn, bias=False)
         self.down = nn.Linear(s.ffn, s.hidden, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, groups: list[Group]) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, groups: list[Group], picked: Tensor | None = None) -> Tensor:
+        """All positions, or only the `picked` ones, which is enough after the last block."""
         x = x + self.attn(self.attn_norm(x), cos, sin, groups)
+        x = x if picked is None else x[picked]
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
 
@@ -114,9 +116,9 @@ class TinyModel(nn.Module):
         positions = torch.cat([torch.arange(g.length).repeat(g.rows) for g in groups])
         x = self.embed(ids)
         cos, sin = (t[positions].unsqueeze(1).to(x.dtype) for t in (self.cos, self.sin))
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x, cos, sin, groups)
-        return F.linear(self.norm(x[picked]), self.embed.weight)
+        return F.linear(self.norm(self.blocks[-1](x, cos, sin, groups, picked)), self.embed.weight)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
