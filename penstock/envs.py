@@ -135,6 +135,17 @@ def snapshot(others: Sequence[str]) -> dict[str, str]:
     return {n: "(set, not shown)" if secret.get(n) else os.environ[n] for n in sorted(names)}
 
 
+def calm_openmp() -> None:
+    """Let threads that wait for each other sleep soon, unless the user decided. Must run before torch is imported.
+
+    GNU OpenMP spins for milliseconds by default. On a machine where something else runs too, the spinning thread
+    takes the core that the awaited one needs: a decode step of a small model was seen to take 100 times as long. With
+    this count an idle machine loses about a tenth.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+
 def for_child(import_folder: str) -> dict[str, str]:
     """The environment of a Python process of ours: this one's, and our package importable even if not installed."""
     rest = os.environ.get("PYTHONPATH")

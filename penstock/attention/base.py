@@ -90,9 +90,7 @@ class BoundAttention:
     backend: AttentionBackend
     meta: Any
 
-    def attend(
-        self, layer: int, q_THD: torch.Tensor, k_TGD: torch.Tensor, v_TGD: torch.Tensor
-    ) -> torch.Tensor:
+    def attend(self, layer: int, q_THD: torch.Tensor, k_TGD: torch.Tensor, v_TGD: torch.Tensor) -> torch.Tensor:
         """Store k and v, then attend with q: [T, H, D]."""
         self.backend.write_kv(layer, k_TGD, v_TGD, self.meta)
         return self.backend.forward(layer, q_THD, self.meta)
