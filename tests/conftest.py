@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from servers import ROOT, RunningServer, run_server
+
+# Suites run side by side on few cores, where threads that wait for each other take many times as long. Servers that
+# tests start inherit it; tests of several threads set their own number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
