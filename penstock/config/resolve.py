@@ -48,6 +48,7 @@ BUDGETS = {
     "cuda_large": Budget(16, {"server": 1024, "offline": 1024}, {"server": 8192, "offline": 16384}),
 }
 LARGE_GPU_BYTES = 70 * GIB
+SHORTEST_CONTEXT = 512  # tokens; a model is not served with less than this unless --max-model-len says so
 
 
 def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
@@ -225,7 +226,15 @@ def _max_model_len(asked: int | str | None, derived: int, pool_tokens: int) -> i
         pool_tokens: what the KV pool is estimated to hold.
     """
     if asked is None:
-        return derived
+        if pool_tokens >= derived or pool_tokens < SHORTEST_CONTEXT:  # far too little is the worker's to refuse
+            return derived
+        logger.warning(
+            "The context is %d tokens instead of the model's %d, because the KV pool is estimated to hold no more; "
+            "--kv-cache-memory-bytes makes the pool larger, --max-model-len insists on a context.",
+            pool_tokens,
+            derived,
+        )
+        return pool_tokens
     if asked in ("auto", -1):
         if pool_tokens < 1:
             raise StartError("--max-model-len auto: the memory does not hold the keys and values of one block.")

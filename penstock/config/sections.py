@@ -43,8 +43,8 @@ class ModelOptions:
     )
     max_model_len: int | str | None = option(
         None,
-        "Context in tokens, prompt and answer together; takes 4k or 4K. Default: what the model was made for. auto "
-        "or -1: as much of that as fits into memory.",
+        "Context in tokens, prompt and answer together; takes 4k or 4K. Default: what the model was made for, or "
+        "as much of that as the KV pool holds, said in the log. auto or -1: the same, and not said.",
         kind="human",
         words=("auto",),
     )

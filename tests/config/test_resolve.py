@@ -289,6 +289,16 @@ def test_context_that_fits(word: Any, model: str, monkeypatch: pytest.MonkeyPatc
         context()
 
 
+def test_context_shrinks_to_the_pool_unless_it_was_asked_for(model: str, caplog: pytest.LogCaptureFixture) -> None:
+    pool = 100 * 32 * BYTES_PER_TOKEN
+    with caplog.at_level(logging.WARNING):
+        shrunk = resolve(EngineArgs(model=model, kv_cache_memory_bytes=pool), usage="server")
+    assert shrunk.model.max_model_len == 99 * 32  # block 0 is never handed out
+    assert "3168 tokens instead of the model's 8192" in caplog.text
+    asked = resolve(EngineArgs(model=model, kv_cache_memory_bytes=pool, max_model_len=8192), usage="server")
+    assert asked.model.max_model_len == 8192  # the worker refuses it with the numbers
+
+
 def test_environment(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "0.5")
     assert resolve(EngineArgs(model=model), usage="server").cache.memory_bytes == GIB // 2
