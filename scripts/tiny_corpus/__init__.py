@@ -41,9 +41,9 @@ _FACT_LINE = list(accumulate(w for _, w in FACTS))
 
 # share of the samples, module
 _SHARES: list[tuple[float, list[tuple[Source, float]]]] = [
-    (8.0, newcomers.SOURCES), (16.0, penstock_qa.SOURCES + penstock_options.SOURCES), (7.0, small_talk.SOURCES), (14.0, arithmetic.SOURCES), (7.0, tools.SOURCES),
-    (8.0, json_answers.SOURCES), (17.0, instructions.SOURCES), (6.0, words.SOURCES), (4.0, daily.SOURCES), (7.0, explain.SOURCES),
-    (3.0, stories.SOURCES), (3.0, plain_text.SOURCES),
+    (15.0, newcomers.SOURCES), (16.0, penstock_qa.SOURCES + penstock_options.SOURCES), (7.0, small_talk.SOURCES), (14.0, arithmetic.SOURCES), (6.0, tools.SOURCES),
+    (9.0, json_answers.SOURCES), (18.0, instructions.SOURCES), (7.0, words.SOURCES), (4.0, daily.SOURCES), (5.0, explain.SOURCES),
+    (2.0, stories.SOURCES), (3.0, plain_text.SOURCES),
 ]
 _FACT_SHARE = 27.0
 _CHAIN = [penstock_qa.SOURCES, small_talk.SOURCES, arithmetic.SOURCES, daily.SOURCES, words.SOURCES, penstock_options.SOURCES, explain.SOURCES]

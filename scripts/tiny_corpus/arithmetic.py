@@ -56,7 +56,7 @@ def operands(rng: Random) -> tuple[int, str, int, int]:
     while True:
         op = rng.choice("+++---***/")
         if op in "+-":
-            top = rng.choice([10, 20, 20, 100, 100, 100, 100, 1000])
+            top = rng.choice([10, 10, 20, 20, 100, 100, 100, 1000])
             a, b = rng.randrange(top + 1), rng.randrange(top + 1)
             if op == "-" and a < b and rng.random() < 0.93:
                 a, b = b, a

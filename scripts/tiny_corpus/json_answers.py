@@ -139,4 +139,4 @@ def sentiment(rng: Random) -> Sample:
     return say(pick(rng, _JUDGE, t=text), label)
 
 
-SOURCES = [(extract, 6.0), (question, 2.0), (make_object, 2.0), (json_list, 1.0), (sentiment, 1.5)]
+SOURCES = [(extract, 6.0), (question, 2.0), (make_object, 1.0), (json_list, 1.0), (sentiment, 1.5)]

@@ -184,13 +184,13 @@ RELATIONS = [
         asks=["Which element has the symbol {symbol}?", "What element is {symbol}?", "What does {symbol} stand for in chemistry?",
               "{symbol} is the symbol of which element?", "Which chemical element is written {symbol}?",
               "What is {symbol} in the periodic table?"],
-        answer="{symbol} is the symbol for {name}.", short="{name}", rows=ELEMENTS, weight=1.2, head=20,
+        answer="{symbol} is the symbol for {name}.", short="{name}", rows=ELEMENTS, weight=0.6, head=20,
     ),
     Relation(
         asks=["What is the atomic number of {name}?", "Which atomic number does {name} have?", "Atomic number of {name}?",
               "How many protons does {name} have?", "Tell me the atomic number of {name}.",
               "What number is {name} in the periodic table?"],
-        answer="The atomic number of {name} is {number}.", short="{number}", rows=ELEMENTS, weight=1.2, head=20,
+        answer="The atomic number of {name} is {number}.", short="{number}", rows=ELEMENTS, weight=0.6, head=20,
         check=["Is {claim} the atomic number of {name}?"],
     ),
     Relation(

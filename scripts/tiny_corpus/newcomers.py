@@ -29,6 +29,6 @@ SOURCES = [
     (option, 2.0),
     (first_question, 2.0),
     (first_words, 1.5),
-    (small_sum, 1.5),
+    (small_sum, 5.0),
     (first_text, 0.7),
 ]

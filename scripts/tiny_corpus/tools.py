@@ -185,7 +185,7 @@ def ordered(value: Any) -> Any:
 def setting(rng: Random, tool: Tool) -> tuple[list[dict[str, Any]], str, dict[str, str]]:
     """A shuffled list of tools with `tool` among them, its name and its parameter names."""
     wanted, names = schema(rng, tool)
-    others = [schema(rng, t)[0] for t in rng.sample([t for t in TOOLS if t is not tool], rng.choice([0, 0, 1, 1, 2, 3]))]
+    others = [schema(rng, t)[0] for t in rng.sample([t for t in TOOLS if t is not tool], rng.choice([0, 0, 0, 1, 1, 2]))]
     listed = [wanted, *others]
     rng.shuffle(listed)
     return listed, wanted["function"]["name"], names
@@ -233,7 +233,7 @@ def after_result(rng: Random) -> Sample:
 
 def no_call(rng: Random) -> Sample:
     """No function fits: a known fact is answered, anything else is declined."""
-    listed = [schema(rng, t)[0] for t in rng.sample(TOOLS, rng.choice([1, 1, 2, 3]))]
+    listed = [schema(rng, t)[0] for t in rng.sample(TOOLS, rng.choice([1, 1, 1, 2]))]
     if rng.random() < 0.65:
         question, answer = facts_source(rng)
     elif rng.random() < 0.4:

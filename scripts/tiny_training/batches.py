@@ -6,6 +6,7 @@ Rows never share a sequence, so documents cannot see each other; padding stands 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,16 @@ from .model import Group
 LENGTHS = [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024]
 END_OF_TEXT, END_OF_TURN = "<|endoftext|>", "<|im_end|>"
 Render = Callable[..., str]
+
+
+# an answer earlier in a chat, with its end
+_EARLIER = re.compile(r"(?<=<\|im_start\|>assistant\n)((?!<think>).+?<\|im_end\|>)", re.S)
+
+
+@dataclass(frozen=True)
+class Row:
+    ids: list[int]
+    mask: list[bool]  # which of them are learned
 
 
 @dataclass(frozen=True)
@@ -85,42 +96,53 @@ class Stream:
 
     def batch(self, index: int, part: int = 3072) -> list[Batch]:
         """Batch number `index`, a function of the seed and the index alone, in parts of about `part` tokens."""
-        rows = sorted(self.rows(Random(f"{self.seed}/{index}")), key=lambda row: len(row[0]))
-        parts: list[list[tuple[list[int], int]]] = [[]]
+        rows = sorted(self.rows(Random(f"{self.seed}/{index}")), key=lambda row: len(row.ids))
+        parts: list[list[Row]] = [[]]
         for row in rows:
-            if sum(len(ids) for ids, _ in parts[-1]) + len(row[0]) > part:
+            if sum(len(r.ids) for r in parts[-1]) + len(row.ids) > part:
                 parts.append([])
             parts[-1].append(row)
         return [gather(p) for p in parts if p]
 
-    def rows(self, rng: Random) -> Iterator[tuple[list[int], int]]:
-        """Token ids and the number of given tokens of each row, until the batch is full."""
+    def rows(self, rng: Random) -> Iterator[Row]:
+        """Rows until the batch is full."""
         used = 0
         while used < self.size:
             sample = self.draw(rng)
             if sample.messages and normal(last_user(sample.messages)) in self.blocked:
                 continue
-            given, learned = rendered(sample, self.render)
-            head = self.tokenizer.encode(given, add_special_tokens=False).ids if given else []
-            ids = head + self.tokenizer.encode(learned, add_special_tokens=False).ids
-            if len(ids) <= LENGTHS[-1]:
-                used += len(ids)
-                yield ids, len(head)
+            row = self.row(*rendered(sample, self.render))
+            if len(row.ids) <= LENGTHS[-1]:
+                used += len(row.ids)
+                yield row
+
+    def row(self, given: str, learned: str) -> Row:
+        """Learns the answer, and the earlier answers of the chat but for their first token.
+
+        Earlier answers stand without a thinking part; to learn that would unlearn to think.
+        """
+        ids: list[int] = []
+        mask: list[bool] = []
+        pieces = [(piece, n % 2 == 1) for n, piece in enumerate(_EARLIER.split(given))]
+        for piece, answer in [*pieces, (learned, True)]:
+            part = self.tokenizer.encode(piece, add_special_tokens=False).ids if piece else []
+            earlier = answer and piece is not learned
+            ids += part
+            mask += [False] * earlier + [answer] * (len(part) - earlier)
+        return Row(ids, mask)
 
 
-def gather(rows: list[tuple[list[int], int]]) -> Batch:
+def gather(rows: list[Row]) -> Batch:
     flat: list[int] = []
     picked: list[int] = []
-    targets: list[int] = []
     groups: list[Group] = []
-    by_length: dict[int, list[tuple[list[int], int]]] = {}
-    for ids, given in rows:
-        by_length.setdefault(next(n for n in LENGTHS if n >= len(ids)), []).append((ids, given))
+    by_length: dict[int, list[Row]] = {}
+    for row in rows:
+        by_length.setdefault(next(n for n in LENGTHS if n >= len(row.ids)), []).append(row)
     for length, members in sorted(by_length.items()):
         groups.append(Group(len(flat), len(members), length))
-        for ids, given in members:
-            first = max(given, 1)
-            picked.extend(range(len(flat) + first - 1, len(flat) + len(ids) - 1))
-            targets.extend(ids[first:])
-            flat.extend(ids + [0] * (length - len(ids)))
-    return Batch(torch.tensor(flat), groups, torch.tensor(picked), torch.tensor(targets))
+        for row in members:
+            picked.extend(len(flat) + i - 1 for i in range(1, len(row.ids)) if row.mask[i])
+            flat.extend(row.ids + [0] * (length - len(row.ids)))
+    ids, at = torch.tensor(flat), torch.tensor(picked)
+    return Batch(ids, groups, at, ids[at + 1])

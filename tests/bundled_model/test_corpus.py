@@ -61,7 +61,8 @@ def test_a_batch_learns_only_answers() -> None:
     stream = Stream(tiny_corpus.sample, render, tokenizer, 2000, 1, frozenset())
     rows = list(stream.rows(Random("1/0")))
     batch = gather(rows)
-    assert len(batch.targets) == sum(len(ids) - max(given, 1) for ids, given in rows)
+    assert len(batch.targets) == sum(sum(row.mask[1:]) for row in rows)
+    assert all(row.mask[-1] for row in rows)
     assert sum(g.rows for g in batch.groups) == len(rows)
     same = batch.ids[batch.picked + 1] == batch.targets
     assert bool(same.all())
