@@ -137,7 +137,7 @@ class ChatTemplate:
     def _run(self, template: jinja2.Template, variables: dict[str, Any]) -> str:
         pieces, size = [], 0
         try:
-            for piece in template.generate(**variables, **step_variables()):
+            for piece in template.generate({**variables, **step_variables()}):
                 size += len(piece)
                 if size > self._max_output_chars:
                     limit = self._max_output_chars

@@ -180,6 +180,11 @@ def test_the_template_sees_what_the_request_says(fake: FakeServer) -> None:
     assert "two" in prompt
 
 
+def test_any_name_can_be_a_variable_of_the_template(fake: FakeServer) -> None:
+    names = ("self", "source", "tools_", "range", "raise_exception", "")
+    assert post(fake, chat_template_kwargs=dict.fromkeys(names, 1)).status_code == 200
+
+
 def test_continue_the_final_message(fake: FakeServer) -> None:
     messages = [*USER, {"role": "assistant", "content": "It was"}]
     answer = post(fake, messages=messages, continue_final_message=True, add_generation_prompt=False, echo=True).json()
@@ -202,6 +207,9 @@ BAD = [
     ({"n": 0}, "BadRequestError", "n"),
     ({"n": 2, "temperature": 0}, "BadRequestError", "n"),
     ({"max_tokens": 0}, "BadRequestError", "max_tokens"),
+    ({"max_tokens": 257}, "BadRequestError", "max_tokens"),
+    ({"max_completion_tokens": 10**9}, "BadRequestError", "max_tokens"),
+    ({"continue_final_message": True, "add_generation_prompt": True}, "BadRequestError", "continue_final_message"),
     ({"stop": [""]}, "BadRequestError", "stop"),
     ({"top_logprobs": 2}, "BadRequestError", "top_logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, "BadRequestError", "logprobs"),

@@ -139,6 +139,7 @@ BAD = [
     ({"prompt": ["a"] * 1025}, "prompt"),
     ({"prompt": 5}, "body.prompt"),
     ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
+    ({"prompt": "a", "max_tokens": 257}, "max_tokens"),
     ({"prompt": "a", "suffix": "b"}, "suffix"),
     ({"prompt": "a", "prompt_embeds": "AA"}, "prompt_embeds"),
     ({"prompt": "a", "logprobs": 21}, "logprobs"),

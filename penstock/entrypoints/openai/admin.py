@@ -89,9 +89,9 @@ async def detokenize(request: Request, front: Front) -> Response:
     service.check_model(body.model)
     if len(body.tokens) > MAX_DETOKENIZE:
         raise ClientError(f"tokens may hold at most {MAX_DETOKENIZE} ids.", "tokens")
-    tokenizer = _tokenizer(service)
+    tokenizer, vocab_size = _tokenizer(service), service.config.model.shape.vocab_size
     for token_id in body.tokens:
-        if not 0 <= token_id < 2**31:
+        if not 0 <= token_id < vocab_size:
             raise ClientError(f"Token id {token_id} is out of vocabulary.", "tokens")
     return _json(DetokenizeAnswer(tokenizer.decode(body.tokens, skip_special_tokens=False)))
 

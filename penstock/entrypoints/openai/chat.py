@@ -17,7 +17,7 @@ from penstock.entrypoints.openai.errors import BodyError
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.guard import Guard
 from penstock.entrypoints.openai.logprobs import chat_logprobs, prompt_logprobs
-from penstock.entrypoints.openai.sampling import refuse_unsupported, sampling_params
+from penstock.entrypoints.openai.sampling import checked_max_tokens, refuse_unsupported, sampling_params
 from penstock.entrypoints.openai.service import OutputStream, Service, last_output
 from penstock.entrypoints.openai.sse import EventStream
 from penstock.entrypoints.openai.types import ChatRequest
@@ -45,7 +45,7 @@ async def chat_completions(request: Request, front: Front) -> Response:
     text = render(body, service)
     params = sampling_params(
         body,
-        max_tokens=_max_tokens(body, service.defaults),
+        max_tokens=_max_tokens(body, service),
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         defaults=service.defaults,
         max_logprobs=service.max_logprobs,
@@ -83,7 +83,7 @@ def render(body: ChatRequest, service: Service) -> str:
             add_generation_prompt=body.add_generation_prompt is not False,
             continue_final_message=bool(body.continue_final_message),
             documents=body.documents,
-            **variables,
+            chat_template_kwargs=variables,
         )
     except UnsupportedError as e:  # a picture for a model that reads text: the request is at fault, not the server
         raise ClientError(e.message, e.param) from None
@@ -177,7 +177,9 @@ def _check(body: ChatRequest) -> None:
         if top != 0 and not body.logprobs:
             raise ClientError("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
     if body.continue_final_message and body.add_generation_prompt:
-        raise ClientError("Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
+        raise ClientError(
+            "Cannot set both `continue_final_message` and `add_generation_prompt` to True.", "continue_final_message"
+        )
     if body.continue_final_message:
         body.add_generation_prompt = False
     if not body.messages:
@@ -209,7 +211,9 @@ def _check_tools(body: ChatRequest) -> None:
             "tool_choice",
         )
     if isinstance(choice, dict) and (choice.get("function") or {}).get("name") not in names:
-        raise ClientError("The tool specified in `tool_choice` does not match any of the specified `tools`")
+        raise ClientError(
+            "The tool specified in `tool_choice` does not match any of the specified `tools`", "tool_choice"
+        )
     raise ClientError(
         "a forced `tool_choice` needs structured outputs, which this server does not support.", "tool_choice"
     )
@@ -228,9 +232,10 @@ def _message(message: Json, index: int) -> Json:
     return {**message, "reasoning": reasoning, "reasoning_content": reasoning}
 
 
-def _max_tokens(body: ChatRequest, defaults: Json) -> int | None:
+def _max_tokens(body: ChatRequest, service: Service) -> int | None:
     given = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-    return defaults.get("max_tokens") if given is None else given
+    given = checked_max_tokens(given, service.max_model_len)
+    return service.defaults.get("max_tokens") if given is None else given
 
 
 def _final_text(body: ChatRequest) -> str:

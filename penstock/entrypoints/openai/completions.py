@@ -17,7 +17,7 @@ from penstock.entrypoints.openai.guard import Guard
 from penstock.entrypoints.openai.logprobs import CompletionLogprobsBuilder, prompt_logprobs
 from penstock.entrypoints.openai.merge import merged
 from penstock.entrypoints.openai.prompts import Prompt, split_prompts
-from penstock.entrypoints.openai.sampling import check_total, refuse_unsupported, sampling_params
+from penstock.entrypoints.openai.sampling import check_total, checked_max_tokens, refuse_unsupported, sampling_params
 from penstock.entrypoints.openai.service import OutputStream, Service, last_outputs
 from penstock.entrypoints.openai.sse import EventStream
 from penstock.entrypoints.openai.types import CompletionRequest
@@ -73,7 +73,8 @@ def _check(body: CompletionRequest) -> None:
 
 
 def _params(body: CompletionRequest, service: Service) -> SamplingParams:
-    max_tokens = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
+    given = checked_max_tokens(body.max_tokens, service.max_model_len)
+    max_tokens = DEFAULT_MAX_TOKENS if given is None else given
     params = sampling_params(
         body,
         max_tokens=max(max_tokens, 1),  # 0 scores the prompt: one token is made and left out of the answer

@@ -137,6 +137,17 @@ def _logit_bias(bias: dict[str, float] | None) -> dict[int, float] | None:
     return result
 
 
+def checked_max_tokens(given: int | None, max_model_len: int) -> int | None:
+    """What a request gave, refused if no prompt at all would leave room for it; less than that is cut silently."""
+    if given is not None and given > max_model_len:
+        raise ClientError(
+            f"max_tokens={given} cannot be greater than max_model_len={max_model_len}. "
+            "Please request fewer output tokens.",
+            "max_tokens",
+        )
+    return given
+
+
 def check_total(prompts: int, n: int) -> None:
     """Refuse a request that asks for too many answers in all."""
     if prompts * n > MAX_SEQUENCES:
