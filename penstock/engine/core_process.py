@@ -110,7 +110,7 @@ class CoreLoop:
         """One step; false if nothing could run."""
         outputs = self._core.step()
         stats = self._core.stats()
-        if outputs or time.monotonic() - self._last_report > REPORT_EVERY_S:
+        if outputs or stats.step_tokens or time.monotonic() - self._last_report > REPORT_EVERY_S:
             self._report(outputs)
         return bool(outputs or stats.step_tokens)
 

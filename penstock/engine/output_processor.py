@@ -47,6 +47,8 @@ class OutputProcessor:
         for answer in request.answers:
             self._answers[answer.core_id] = answer
             self.num_prefill_tokens += len(request.prompt_token_ids)
+        if self._stats is not None:
+            self._stats.queued(len(request.answers))
 
     def process(self, outputs: Sequence[EngineOutput], now: float) -> list[str]:
         """Take the outputs of a step.
@@ -100,6 +102,7 @@ class OutputProcessor:
                 stats.prefix_queries,
                 stats.prefix_hits,
                 stats.num_preemptions,
+                stats.num_steps,
             )
 
     def abort(self, request: OpenRequest, now: float, error: PenstockError | None = None) -> list[str]:
@@ -128,7 +131,7 @@ class OutputProcessor:
     def fail_all(self, error: PenstockError, now: float) -> None:
         """End every open request with an error: the core is gone, and nothing runs or waits in it any more."""
         if (stats := self._stats) is not None:
-            stats.step(0, 0, 0.0, 0, stats.prefix_queries, stats.prefix_hits, stats.preemptions)
+            stats.step(0, 0, 0.0, 0, stats.prefix_queries, stats.prefix_hits, stats.preemptions, 0)
         for requests in list(self._by_request_id.values()):
             for request in list(requests):
                 self.abort(request, now, error)
@@ -155,6 +158,7 @@ class OutputProcessor:
     def _ended(self, answer: Answer, output: EngineOutput, now: float, aborts: list[str]) -> None:
         request = answer.request
         self._forget(answer)
+        request.num_preemptions += output.num_preemptions
         reason = output.finish_reason
         if reason is FinishReason.TIMEOUT:
             request.error = DeadlineError("The request's deadline passed before it was answered.")
@@ -196,9 +200,11 @@ def _stats_of(request: OpenRequest, now: float) -> RequestStats:
         finish_reason=reason or "error",
         cached_tokens=request.num_cached_tokens or 0,
         max_tokens=request.max_tokens,
-        n=len(request.answers),
+        n=request.num_returned,
+        num_preemptions=request.num_preemptions,
         e2e_s=now - m.arrival_time,
         queue_s=None if m.scheduled_time is None else m.scheduled_time - m.arrival_time,
         prefill_s=None if first is None or m.scheduled_time is None else first - m.scheduled_time,
         decode_s=None if first is None or last is None else last - first,
+        longest_answer=max(a.num_tokens for a in request.answers),
     )

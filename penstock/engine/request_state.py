@@ -173,7 +173,8 @@ class OpenRequest:
 
     __slots__ = (
         *("request_id", "prompt", "prompt_token_ids", "answers", "error", "on_output", "metrics", "num_cached_tokens"),
-        *("kind", "num_returned", "max_tokens", "_prompt_logprobs", "_prompt_formatter", "_prompt_logprobs_seen"),
+        *("kind", "num_returned", "max_tokens", "num_preemptions"),
+        *("_prompt_logprobs", "_prompt_formatter", "_prompt_logprobs_seen"),
     )
 
     def __init__(
@@ -197,6 +198,7 @@ class OpenRequest:
         self.on_output = on_output
         self.metrics = RequestMetrics(arrival_time)
         self.num_cached_tokens: int | None = None
+        self.num_preemptions = 0  # of answers that ended in the core
         self._prompt_formatter = LogprobFormatter(tokenizer) if params.prompt_logprobs is not None else None
         self._prompt_logprobs: list[PositionLogprobs | None] = [None]
         self._prompt_logprobs_seen = False

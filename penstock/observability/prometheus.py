@@ -48,7 +48,7 @@ HISTOGRAMS = {
     "request_decode_time_seconds": ("decode_time", "From the first token to the last."),
     "request_prompt_tokens": ("request_prompt_tokens", "Prompt tokens of a request."),
     "request_generation_tokens": ("request_generation_tokens", "Tokens generated for a request."),
-    "request_max_num_generation_tokens": ("request_generation_tokens", "Most tokens of one answer of a request."),
+    "request_max_num_generation_tokens": ("request_longest_answer", "Most tokens of one answer of a request."),
     "request_params_max_tokens": ("request_max_tokens", "Limit of tokens of a request."),
     "request_prefill_kv_computed_tokens": ("request_computed_tokens", "Prompt tokens computed, not cached."),
     "request_params_n": ("request_n", "Answers asked for by a request."),

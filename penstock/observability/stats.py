@@ -74,6 +74,7 @@ class RequestStats:
         finish_reason: one of FINISH_REASONS; anything else (a timeout) counts as "error".
         max_tokens: the limit that applied, None if the context was the only one.
         n: answers asked for.
+        longest_answer: most tokens of one answer; None if there is only one.
         e2e_s: from arrival to the end. queue_s: from arrival to the first step that ran it. prefill_s: from then to
             the first token. decode_s: from the first to the last token.
     """
@@ -89,6 +90,7 @@ class RequestStats:
     queue_s: float | None = None
     prefill_s: float | None = None
     decode_s: float | None = None
+    longest_answer: int | None = None
 
 
 class StatsRecorder:
@@ -132,6 +134,7 @@ class StatsRecorder:
         histogram, tokens = self._histogram, one_two_five(max_model_len)
         self.request_prompt_tokens = histogram(tokens)
         self.request_generation_tokens = histogram(tokens)
+        self.request_longest_answer = histogram(tokens)
         self.request_max_tokens = histogram(tokens)
         self.request_computed_tokens = histogram(tokens)
 
@@ -144,17 +147,23 @@ class StatsRecorder:
         prefix_queries: int,
         prefix_hits: int,
         preemptions: int,
+        num_steps: int,
     ) -> None:
-        """The engine ran a step. The last three are totals since the engine started (as in `SchedulerStats`)."""
+        """A snapshot of the engine. The last four are totals since it started (as in `SchedulerStats`); a snapshot
+        that comes without a new step repeats the last one's tokens."""
         self.running = running
         self.waiting = waiting
         self.kv_usage = kv_usage
         self.prefix_queries = prefix_queries
         self.prefix_hits = prefix_hits
         self.preemptions = preemptions
-        if step_tokens:
-            self.num_steps += 1
+        if step_tokens and num_steps != self.num_steps:
             self.step_tokens.observe(step_tokens)
+        self.num_steps = num_steps
+
+    def queued(self, answers: int) -> None:
+        """A request for so many answers is on its way to the engine, whose next snapshot counts it."""
+        self.waiting += answers
 
     def prompt(self, tokens: int, cached: int) -> None:
         """A prompt has been computed, `cached` tokens of it taken from the prefix cache."""
@@ -179,7 +188,9 @@ class StatsRecorder:
         self.requests_finished[reason] += 1
         self.request_prompt_tokens.observe(r.prompt_tokens)
         self.request_computed_tokens.observe(r.prompt_tokens - r.cached_tokens)
+        longest = r.generation_tokens if r.longest_answer is None else r.longest_answer
         self.request_generation_tokens.observe(r.generation_tokens)
+        self.request_longest_answer.observe(longest)
         self.request_n.observe(r.n)
         self.request_preemptions.observe(r.num_preemptions)
         if r.max_tokens is not None:
@@ -193,8 +204,8 @@ class StatsRecorder:
             self.inference_time.observe(r.prefill_s + (r.decode_s or 0.0))
         if r.decode_s is not None:
             self.decode_time.observe(r.decode_s)
-            if r.generation_tokens > 1:
-                self.time_per_output_token.observe(r.decode_s / (r.generation_tokens - 1))
+            if longest > 1:
+                self.time_per_output_token.observe(r.decode_s / (longest - 1))
 
     def rejected(self, reason: str) -> None:
         """A request was turned away because the queue was full; `reason` is one of REJECTION_REASONS."""

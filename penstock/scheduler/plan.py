@@ -128,6 +128,7 @@ class EngineOutput(msgspec.Struct, array_like=True, gc=False):
         num_cached_tokens: prompt tokens taken from the prefix cache; on the first output only, else None.
         scheduled_time: when the request first ran, monotonic seconds; on the first output only.
         error: text for the log when finish_reason is ERROR.
+        num_preemptions: how often it had to start again; on the last output only.
     """
 
     request_id: str
@@ -139,6 +140,7 @@ class EngineOutput(msgspec.Struct, array_like=True, gc=False):
     num_cached_tokens: int | None = None
     scheduled_time: float | None = None
     error: str | None = None
+    num_preemptions: int = 0
 
 
 class SchedulerStats(msgspec.Struct, array_like=True, gc=False):

@@ -40,6 +40,7 @@ class Request(KVSequence):
         "min_total",
         "num_cached_tokens",
         "num_computed",
+        "num_preemptions",
         "num_prompt_tokens",
         "params",
         "priority",
@@ -76,6 +77,7 @@ class Request(KVSequence):
         self.rank: tuple[float, ...] = ()  # set on admission, by the policy
         self.state = State.WAITING
         self.num_computed = 0
+        self.num_preemptions = 0
         self.room = 0
         self.scheduled_time: float | None = None
         self.num_cached_tokens = 0

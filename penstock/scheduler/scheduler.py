@@ -248,6 +248,7 @@ class Scheduler:
         """Take everything from a request that has just been cut off the running list; its tokens are kept, and it
         starts again from what the prefix cache still has then."""
         self._num_preemptions += 1
+        victim.num_preemptions += 1
         self.kv.free(victim)
         if victim.room:
             self._gone.append(victim.request_id)
@@ -321,6 +322,8 @@ class Scheduler:
         self, request: Request, token_ids: list[int], reason: FinishReason | None, error: str | None = None
     ) -> EngineOutput:
         output = EngineOutput(request.request_id, token_ids, reason, error=error)
+        if reason is not None:
+            output.num_preemptions = request.num_preemptions
         if not request.has_output:
             request.has_output = True
             output.num_cached_tokens = request.num_cached_tokens

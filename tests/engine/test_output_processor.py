@@ -329,6 +329,17 @@ def test_prefill_backlog_and_statistics() -> None:
     assert (metrics.last_token_time, metrics.finished_time) == (11.5, 11.5)
 
 
+def test_statistics_of_a_request_with_several_answers() -> None:
+    front = Front()
+    request = front.open(n=2, max_tokens=7)
+    assert front.stats.waiting == 2
+    front.core_says(request, [5, 6, 7], answer=0, finish_reason=FinishReason.STOP, num_preemptions=1)
+    front.core_says(request, [5], answer=1, finish_reason=FinishReason.LENGTH, num_preemptions=2)
+    stats = front.stats
+    assert (stats.request_generation_tokens.total, stats.request_longest_answer.total) == (4, 3)
+    assert (stats.request_n.total, stats.request_preemptions.total) == (2, 3)
+
+
 def test_without_a_tokenizer_there_are_only_ids() -> None:
     front = Front(tokenizer=None)
     request = front.open(logprobs=1)

@@ -42,10 +42,28 @@ def test_a_finished_request_is_counted_once_everywhere() -> None:
     assert (stats.e2e.count, stats.inference_time.total, stats.request_max_tokens.total) == (1, 1.5, 16)
 
 
+def test_the_answers_of_one_request_count_apart_where_that_matters() -> None:
+    stats = StatsRecorder(1000)
+    stats.finished(RequestStats(10, 12, "stop", n=3, decode_s=1.0, longest_answer=6, num_preemptions=2))
+    assert (stats.request_generation_tokens.total, stats.request_longest_answer.total) == (12, 6)
+    assert (stats.time_per_output_token.total, stats.request_preemptions.total) == (pytest.approx(0.2), 2)
+
+
+def test_a_step_is_counted_once_however_often_it_is_reported() -> None:
+    stats = StatsRecorder(1000)
+    for number in (1, 1, 2, 2):
+        stats.step(1, 0, 0.0, 10, 0, 0, 0, number)
+    assert (stats.step_tokens.count, stats.step_tokens.total) == (2, 20)
+    stats.queued(3)
+    assert stats.waiting == 3
+    stats.step(3, 0, 0.0, 10, 0, 0, 0, 3)
+    assert stats.waiting == 0
+
+
 def test_without_histograms_counters_still_count() -> None:
     stats = StatsRecorder(1000, histograms=False)
     stats.finished(RequestStats(10, 5, "stop", e2e_s=1.0))
-    stats.step(1, 0, 0.0, 10, 0, 0, 0)
+    stats.step(1, 0, 0.0, 10, 0, 0, 0, 1)
     stats.generated(5)
     assert (stats.e2e.count, stats.step_tokens.count, stats.request_prompt_tokens.count) == (0, 0, 0)
     assert (stats.requests_finished["stop"], stats.generation_tokens, stats.num_steps) == (1, 5, 1)
@@ -53,7 +71,7 @@ def test_without_histograms_counters_still_count() -> None:
 
 def test_the_page_has_the_names_and_buckets_that_dashboards_read() -> None:
     stats, http = StatsRecorder(100), HttpStats()
-    stats.step(3, 2, 0.25, 40, 100, 60, 1)
+    stats.step(3, 2, 0.25, 40, 100, 60, 1, 9)
     stats.prompt(50, 20)
     stats.generated(7)
     stats.first_token(0.03)
@@ -125,12 +143,12 @@ def test_the_periodic_line_comes_only_while_there_is_work(lines: list[str]) -> N
         await asyncio.sleep(0.12)
         assert lines == []
         line.wake()
-        stats.step(1, 2, 0.5, 10, 8, 4, 0)
+        stats.step(1, 2, 0.5, 10, 8, 4, 0, 1)
         stats.prompt(10, 0)
         stats.generated(5)
         await asyncio.sleep(0.08)
         assert len(lines) == 1
-        stats.step(0, 0, 0.0, 0, 8, 4, 0)
+        stats.step(0, 0, 0.0, 0, 8, 4, 0, 1)
         await asyncio.sleep(0.25)
         count = len(lines)
         await asyncio.sleep(0.15)

@@ -124,6 +124,10 @@ def test_preemption_keeps_what_was_generated() -> None:
     while "b" not in (ran := step(scheduler)[0]):
         assert "c" not in ran, "c came after b"
     assert ran["b"] >= 17
+    ends: dict[str, int] = {}
+    while scheduler.has_work():
+        ends |= {o.request_id: o.num_preemptions for o in step(scheduler)[1] if o.finish_reason is not None}
+    assert ends["b"] == 1
 
 
 def test_a_preempted_request_is_replayed_as_new_with_its_tokens() -> None:

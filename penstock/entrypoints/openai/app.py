@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from penstock import envs
+from penstock.config.engine_config import EngineConfig
 from penstock.config.sections import ServerArgs
+from penstock.engine.messages import Ready
 from penstock.entrypoints.openai import admin, openapi
 from penstock.entrypoints.openai.auth import Authentication
 from penstock.entrypoints.openai.chat import chat_completions
@@ -74,9 +76,7 @@ def _add_routes(app: FastAPI, args: ServerArgs, http_stats: HttpStats) -> None:
     async def metrics(request: Request, front: Front) -> Response:
         if not pages:
             config = front.service.config
-            info = {name: getattr(config.cache, name) for name in config.cache.__struct_fields__}
-            ready = getattr(front.engine, "ready_info", None)
-            info["num_gpu_blocks"] = None if ready is None else ready.num_blocks
+            info = _cache_info(config, getattr(front.engine, "ready_info", None))
             pages.append(MetricsPage(front.stats, http_stats, args.metrics_prefix, config.model.served_names[0], info))
         return Response(pages[0].render(), headers={"Content-Type": CONTENT_TYPE})
 
@@ -108,6 +108,21 @@ def _add_routes(app: FastAPI, args: ServerArgs, http_stats: HttpStats) -> None:
         app.router.add_route(path, _endpoint(path, handler), [method], include_in_schema=False)
     document = openapi.document([(path, method) for path, method, _ in routes])
     app.openapi = lambda: document  # type: ignore[method-assign]
+
+
+def _cache_info(config: EngineConfig, ready: Ready | None) -> dict[str, Any]:
+    """The labels of `cache_config_info`, with vLLM's names."""
+    cache = config.cache
+    return {
+        "block_size": cache.block_size,
+        "cache_dtype": cache.dtype,
+        "enable_prefix_caching": cache.enable_prefix_caching,
+        "gpu_memory_utilization": cache.memory_utilization,
+        "kv_cache_memory_bytes": cache.memory_bytes,
+        "num_gpu_blocks": None if ready is None else ready.num_blocks,
+        "num_gpu_blocks_override": cache.num_blocks_override,
+        "prefix_caching_hash_algo": cache.prefix_hash,
+    }
 
 
 def _endpoint(path: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
