@@ -1,39 +1,34 @@
 """AsyncLLM: the engine as a server sees it, on one asyncio event loop.
 
 Tokenizes and checks requests, sends them to an engine core in a process of its own, and hands outputs to whoever waits
-for them. A dead core ends every open request with an EngineDeadError and is started again within a budget. Everything
+for them. A dead core ends every open request with an EngineDeadError; `supervisor.py` starts the next one. Everything
 here runs on the loop that `start` was called on; nothing blocks it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from penstock import envs
 from penstock.config.engine_config import EngineConfig
 from penstock.config.resolve import resolve
 from penstock.config.sections import EngineArgs
-from penstock.engine.core_client import CoreClient, RestartBudget
 from penstock.engine.input_processor import InputProcessor, Prompt
 from penstock.engine.messages import AbortRequests, CoreOutputs, Ready
 from penstock.engine.output_processor import OutputProcessor
 from penstock.engine.request_state import OpenRequest
 from penstock.engine.request_stream import RequestStream
-from penstock.errors import DeadlineError, EngineDeadError, NotReadyError, PenstockError
-from penstock.observability.logging import get_logger
+from penstock.engine.supervisor import CoreSupervisor
+from penstock.errors import DeadlineError, EngineDeadError, PenstockError
 from penstock.observability.stats import StatsRecorder
 from penstock.outputs import RequestOutput
 from penstock.params import SamplingParams
 from penstock.scheduler.plan import EngineOutput
 from penstock.tokenizers.chat_template import ChatTemplate
 from penstock.tokenizers.tokenizer import Tokenizer
-
-logger = get_logger(__name__)
 
 OUTPUTS_PER_TURN = 128  # outputs handled before other tasks of the loop get their turn
 
@@ -49,10 +44,7 @@ class AsyncLLM:
         config, stats: as given.
         tokenizer: None with --skip-tokenizer-init.
         chat_template: the model's own; `.exists` says whether there is one.
-        watch_every_s: seconds between two looks at whether the core makes progress.
     """
-
-    watch_every_s = 5.0
 
     def __init__(self, config: EngineConfig, stats: StatsRecorder | None = None):
         self.config = config
@@ -65,18 +57,11 @@ class AsyncLLM:
         )
         self._inputs = InputProcessor.for_model(config.model, self.tokenizer)
         self._outputs = OutputProcessor(stats)
-        self._client: CoreClient | None = None
-        self._budget = RestartBudget()
+        self._core = CoreSupervisor(config, self._on_outputs, self._fail_open, self._working_since)
         self._pending: deque[EngineOutput] = deque()
         self._pump_scheduled = False
-        self._was_ready = False
-        self._stopped = False
         self._last_submit = 0.0
-        self._fatal: PenstockError | None = None
-        self._last_death: EngineDeadError | None = None
         self._drained = asyncio.Event()
-        self._ready_or_over = asyncio.Event()
-        self._watchdog: asyncio.Task[None] | None = None
 
     @classmethod
     def from_engine_args(cls, args: EngineArgs, stats: StatsRecorder | None = None) -> AsyncLLM:
@@ -91,9 +76,7 @@ class AsyncLLM:
 
     async def start(self) -> None:
         """Spawn the engine core; returns at once, while the model loads."""
-        assert self._client is None, "start is called once"
-        self._spawn()
-        self._watchdog = asyncio.create_task(self._watch_progress())
+        self._core.start()
 
     async def wait_ready(self) -> None:
         """Wait until requests can be taken.
@@ -102,53 +85,47 @@ class AsyncLLM:
             StartError: the core says that it cannot start; one sentence.
             EngineDeadError: it died while it started, or did not answer in time.
         """
-        while not self.is_ready:
-            if self._fatal is not None:
-                raise self._fatal
-            if self._stopped:
-                raise EngineDeadError("The engine was shut down.")
-            assert self._client is not None, "start comes first"
-            await self._ready_or_over.wait()
+        await self._core.wait_ready()
 
     @property
     def is_ready(self) -> bool:
         """The model is loaded and the core is alive."""
-        return self._client is not None and self._client.is_ready and not self._stopped
+        return self._core.is_ready
 
     @property
     def is_running(self) -> bool:
         """Started, not shut down, and not given up; also true while the core loads or is started again."""
-        return self._client is not None and not self._stopped and self._fatal is None
+        return not self.is_stopped and not self.errored
 
     @property
     def is_stopped(self) -> bool:
         """Not started yet, or shut down."""
-        return self._client is None or self._stopped
+        return self._core.is_stopped
 
     @property
     def errored(self) -> bool:
         """The core died and will not be started again."""
-        return self._fatal is not None
+        return self._core.fatal is not None
 
     @property
     def dead_error(self) -> EngineDeadError:
         """The error that open requests of a dead core end with."""
-        return self._last_death or EngineDeadError("The engine is gone.")
+        return self._core.last_death or EngineDeadError("The engine is gone.")
 
     @property
     def loading(self) -> tuple[str, float]:
         """What the core does while it loads, and the share done."""
-        return ("starting", 0.0) if self._client is None else self._client.loading
+        return self._core.loading
 
     @property
     def ready_info(self) -> Ready | None:
         """Sizes the core reported when it was ready."""
-        return None if self._client is None else self._client.ready_info
+        return self._core.ready_info
 
     @property
     def core_pid(self) -> int | None:
         """The process that runs the model."""
-        return None if self._client is None else self._client.pid
+        return self._core.pid
 
     async def check_health(self) -> None:
         """
@@ -156,73 +133,26 @@ class AsyncLLM:
             EngineDeadError: given up for good.
             NotReadyError: loading, restarting or stopped.
         """
-        if self._fatal is not None:
-            raise self.dead_error
-        if not self.is_ready:
-            raise NotReadyError("The engine is stopped." if self.is_stopped else "The model is loading.")
+        self._core.check()
 
     async def shutdown(self) -> None:
         """Stop the core; open requests end with an EngineDeadError. Safe to call twice."""
-        if not self._begin_stop():
-            return
-        if self._client is not None:
-            await self._client.stop()
+        self._fail_open(EngineDeadError("The engine was shut down."))
+        await self._core.stop()
 
     def close(self) -> None:
         """As `shutdown`, at once and without an event loop's help: for exits."""
-        if self._begin_stop() and self._client is not None:
-            self._client.kill()
+        self._fail_open(EngineDeadError("The engine was shut down."))
+        self._core.kill()
 
-    def _begin_stop(self) -> bool:
-        if self._stopped:
-            return False
-        self._stopped = True
-        self._ready_or_over.set()
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+    def _fail_open(self, error: EngineDeadError) -> None:
+        """The core is gone, or goes: every open request ends now."""
         self._pending.clear()
-        self._outputs.fail_all(EngineDeadError("The engine was shut down."), time.monotonic())
+        self._outputs.fail_all(error, time.monotonic())
         self._check_drained()
-        return True
 
-    def _spawn(self) -> None:
-        level = logging.getLevelName(logger.getEffectiveLevel()).lower()
-        self._ready_or_over.clear()
-        self._client = CoreClient(self.config, self._on_outputs, self._on_dead, level, on_ready=self._on_ready)
-        self._client.start()
-
-    def _on_ready(self) -> None:
-        self._was_ready = True
-        self._ready_or_over.set()
-
-    def _on_dead(self, error: PenstockError) -> None:
-        """The core is gone: every open request ends now, and another core is started if the budget allows."""
-        self._pending.clear()
-        dead = error if isinstance(error, EngineDeadError) else EngineDeadError("The engine could not start.")
-        self._last_death = dead
-        self._outputs.fail_all(dead, time.monotonic())
-        self._check_drained()
-        if self._was_ready and self._budget.take():
-            logger.error("%s Starting it again.", error)
-            self._spawn()
-        else:
-            self._fatal = error
-            logger.error("%s", error)
-            self._ready_or_over.set()
-
-    async def _watch_progress(self) -> None:
-        """Take a core as dead that does not become ready, or has work and does not finish a step."""
-        while True:
-            await asyncio.sleep(self.watch_every_s)
-            client = self._client
-            if client is None or self._fatal is not None:
-                return
-            now = time.monotonic()
-            if not client.is_ready and now - client.started > envs.ENGINE_READY_TIMEOUT_S:
-                client.give_up(f"The engine was not ready within {envs.ENGINE_READY_TIMEOUT_S:g} seconds.")
-            silent = now - max(client.last_message, self._last_submit)
-            if client.is_ready and self._outputs.num_unfinished and silent > envs.STEP_TIMEOUT_S:
-                client.give_up(f"The engine made no progress for {silent:.0f} seconds and was killed.")
+    def _working_since(self) -> float | None:
+        return self._last_submit if self._outputs.num_unfinished else None
 
     # Requests
 
@@ -258,7 +188,7 @@ class AsyncLLM:
             DeadlineError: the deadline has passed already.
         """
         arrival_time = time.monotonic()
-        await self.check_health()
+        self._core.check()
         inputs = self._inputs
         parsed = inputs.parse(prompt)
         params = inputs.complete_params(sampling_params)
@@ -272,7 +202,7 @@ class AsyncLLM:
         inputs.check_ids(ids)
         if deadline is not None and deadline <= time.monotonic():
             raise DeadlineError("The request's deadline passed before it was started.")
-        await self.check_health()  # it may have changed while a long prompt was tokenized
+        self._core.check()  # it may have changed while a long prompt was tokenized
         request, messages = inputs.open_request(
             request_id,
             parsed,
@@ -283,14 +213,13 @@ class AsyncLLM:
             cache_salt=cache_salt,
             deadline=min((t for t in (deadline, start_by) if t is not None), default=None),
         )
-        assert self._client is not None
         stream = RequestStream(request, self._abort_request)
         self._outputs.add(request)
         self._drained.clear()
         if self._outputs.num_unfinished == len(messages):
-            self._last_submit = arrival_time  # the core was idle until now
+            self._last_submit = time.monotonic()  # the core was idle until now
         for message in messages:
-            self._client.send(message)
+            self._core.send(message)
         if deadline is not None:
             stream.end_at(deadline)
         return stream
@@ -329,9 +258,7 @@ class AsyncLLM:
             ClientError: there is no such method, or it refused.
             NotReadyError: the model is loading. EngineDeadError: the core died.
         """
-        await self.check_health()
-        assert self._client is not None
-        return await self._client.call(method, args)
+        return await self._core.call(method, args)
 
     async def reset_prefix_cache(self) -> bool:
         """Forget cached prefixes; False if blocks are in use."""
@@ -365,8 +292,8 @@ class AsyncLLM:
         self._send_aborts(self._outputs.abort(request, time.monotonic(), error))
 
     def _send_aborts(self, core_ids: list[str]) -> None:
-        if core_ids and self._client is not None:
-            self._client.send(AbortRequests(core_ids))
+        if core_ids:
+            self._core.send(AbortRequests(core_ids))
         self._check_drained()
 
     def _check_drained(self) -> None:

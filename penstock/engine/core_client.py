@@ -1,7 +1,7 @@
 """CoreClient: one engine core process, as the asyncio front sees it.
 
 Spawns it, hands it the configuration, waits until it is ready, passes messages, and says so, once, when it is dead. A
-client is good for one process; starting again means a new client (`RestartBudget` says how often).
+client is good for one process; starting again means a new client (`supervisor.py` says when).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,30 +40,6 @@ from penstock.observability.logging import get_logger
 logger = get_logger(__name__)
 
 STOP_GRACE_S = 5.0  # a core in the middle of a step gets this long before it is killed
-
-
-class RestartBudget:
-    """Allows so many restarts in so many seconds.
-
-    Args:
-        clock: monotonic seconds.
-    """
-
-    def __init__(self, restarts: int = 3, seconds: float = 600.0, clock: Callable[[], float] = time.monotonic):
-        self._restarts = restarts
-        self._seconds = seconds
-        self._clock = clock
-        self._times: deque[float] = deque()
-
-    def take(self) -> bool:
-        """Use one restart if there is one."""
-        now = self._clock()
-        while self._times and now - self._times[0] > self._seconds:
-            self._times.popleft()
-        if len(self._times) >= self._restarts:
-            return False
-        self._times.append(now)
-        return True
 
 
 class CoreClient:
@@ -108,14 +83,19 @@ class CoreClient:
         self.started = self.last_message = time.monotonic()
 
     def start(self) -> None:
-        """Spawn the process; returns at once."""
+        """Spawn the process; returns at once.
+
+        Raises:
+            StartError: the machine has no room for a process, a socket or its folder; nothing is left behind.
+        """
         self._folder = make_socket_folder()
-        self._channel = FrontChannel(self._folder, self._on_message)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.engine.core_process", self._channel.address],
-            stdin=subprocess.PIPE,  # closed when this process ends, however it ends
-            env=envs.for_child(str(Path(penstock.__file__).parent.parent)),
-        )
+        try:
+            self._channel = FrontChannel(self._folder, self._on_message)
+            self._process = _spawn(self._channel.address)
+        except StartError:
+            self._over = True
+            self._release()
+            raise
         threading.Thread(target=self._watch, args=(self._process,), name="core-watch", daemon=True).start()
 
     @property
@@ -159,7 +139,8 @@ class CoreClient:
             except subprocess.TimeoutExpired:
                 process.kill()
                 await asyncio.to_thread(process.wait)
-        self._release()
+            finally:  # if nobody waits any more, the closed pipe ends the process
+                self._release()
 
     def kill(self) -> None:
         """End the process now, without waiting on it. No `on_dead` follows."""
@@ -234,6 +215,17 @@ class CoreClient:
             remove_socket_folder(self._folder)
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
+
+
+def _spawn(address: str) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "penstock.engine.core_process", address],
+            stdin=subprocess.PIPE,  # closed when this process ends, however it ends
+            env=envs.for_child(str(Path(penstock.__file__).parent.parent)),
+        )
+    except OSError as e:
+        raise StartError(f"cannot start the engine's process: {e}") from e
 
 
 def _failed(text: str) -> EngineDeadError:

@@ -58,14 +58,20 @@ class FrontChannel:
     Args:
         folder: where the socket is made.
         on_message: called for every message, in order.
+
+    Raises:
+        StartError: the socket cannot be made there.
     """
 
     def __init__(self, folder: Path, on_message: Callable[[FromCore], None]):
         self.address = f"ipc://{folder / 'core.sock'}"
         self._on_message = on_message
         self._decoder = msgspec.msgpack.Decoder(FromCore)
-        self._socket = _open_socket()
-        self._socket.bind(self.address)
+        try:
+            self._socket = _open_socket()
+            self._socket.bind(self.address)
+        except zmq.ZMQError as e:
+            raise StartError(f"cannot make the engine's socket: {e}") from e
         self._loop = asyncio.get_running_loop()
         # The descriptor only signals that the socket's state changed: read until there is nothing, every time.
         self._loop.add_reader(self._socket.fileno(), self._read)

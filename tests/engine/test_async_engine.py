@@ -31,7 +31,7 @@ class Running:
     def __init__(self, runner: asyncio.Runner):
         self.runner = runner
         self.engine = AsyncLLM.from_engine_args(ARGS, StatsRecorder())
-        self.engine.watch_every_s = 0.1
+        self.engine._core.watch_every_s = 0.1
 
     def __call__(self, coroutine: Any) -> Any:
         return self.runner.run(asyncio.wait_for(coroutine, 60))
@@ -170,8 +170,8 @@ def test_deadlines(run: Running) -> None:
 
 def test_frames_of_garbage_are_dropped(run: Running) -> None:
     async def check() -> None:
-        assert run.engine._client is not None
-        assert run.engine._client._channel is not None
+        assert run.engine._core._client is not None
+        assert run.engine._core._client._channel is not None
         pid = run.engine.core_pid
         for frame in (
             b"",
@@ -181,7 +181,7 @@ def test_frames_of_garbage_are_dropped(run: Running) -> None:
             b"\x91\xa7unknown",
             random.Random(2).randbytes(999),
         ):
-            run.engine._client._channel._socket.send(frame)
+            run.engine._core._client._channel._socket.send(frame)
         assert len((await run.outputs())[-1].outputs[0].token_ids) > 0
         assert run.engine.core_pid == pid
 
@@ -275,6 +275,42 @@ def test_a_core_that_cannot_start_says_why(tmp_path: Path, bundled_model: Path) 
     asyncio.run(asyncio.wait_for(check(), 60))
 
 
+def test_a_start_that_the_machine_refuses_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check() -> None:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+        for base in (tmp_path / "missing", tmp_path):
+            monkeypatch.setenv("PENSTOCK_RPC_BASE_PATH", str(base))
+            engine = AsyncLLM.from_engine_args(ARGS)
+            with pytest.raises(StartError, match="cannot"):
+                await engine.start()
+            assert not engine.is_ready
+            assert list(tmp_path.iterdir()) == []
+            await engine.shutdown()
+
+    asyncio.run(check())
+
+
+def test_a_core_that_cannot_be_started_again_is_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check() -> None:
+        engine = AsyncLLM.from_engine_args(ARGS)
+        await engine.start()
+        await engine.wait_ready()
+        monkeypatch.setenv("PENSTOCK_RPC_BASE_PATH", str(tmp_path / "missing"))
+        stream = await engine.submit("Hello", SamplingParams(max_tokens=200, ignore_eos=True), "r")
+        psutil.Process(engine.core_pid).kill()
+        with pytest.raises(EngineDeadError):
+            async for _ in stream:
+                pass
+        with pytest.raises(StartError, match="folder"):
+            await engine.wait_ready()
+        assert (engine.errored, engine.is_running, engine.is_ready) == (True, False, False)
+        with pytest.raises(EngineDeadError):
+            await engine.check_health()
+        await engine.shutdown()
+
+    asyncio.run(asyncio.wait_for(check(), 60))
+
+
 ORPHAN = """
 import asyncio, os
 from penstock import AsyncLLM, EngineArgs
@@ -283,7 +319,7 @@ async def main():
     engine = AsyncLLM.from_engine_args(EngineArgs(max_model_len=256, num_gpu_blocks_override=50))
     await engine.start()
     await engine.wait_ready()
-    print(engine.core_pid, engine._client._folder, flush=True)
+    print(engine.core_pid, engine._core._client._folder, flush=True)
     await asyncio.sleep(100)
 
 asyncio.run(main())
@@ -314,8 +350,8 @@ def test_shutdown_leaves_no_process_and_no_folder(run: Running) -> None:
 
     async def check() -> None:
         engine = run.engine
-        assert engine._client is not None
-        folder, process = engine._client._folder, psutil.Process(engine.core_pid)
+        assert engine._core._client is not None
+        folder, process = engine._core._client._folder, psutil.Process(engine.core_pid)
         assert folder is not None
         assert folder.stat().st_mode & 0o777 == 0o700
         stream = await engine.submit("Hello", SamplingParams(max_tokens=200, ignore_eos=True), "r")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from penstock.engine.core_client import RestartBudget
 from penstock.engine.ipc import CoreChannel, FrontChannel, make_socket_folder, remove_socket_folder
 from penstock.engine.messages import AbortRequests, AddRequest, CoreOutputs, FromCore, Hello, Loading
+from penstock.engine.supervisor import RestartBudget
 from penstock.errors import StartError
 from penstock.params import SamplingParams
 from penstock.scheduler.plan import EngineOutput, FinishReason
