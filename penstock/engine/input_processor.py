@@ -106,7 +106,7 @@ class InputProcessor:
             text, ids = prompt.get("prompt"), prompt.get("prompt_token_ids")
             if ids is None and not isinstance(text, str):
                 raise ClientError("a prompt object needs a string `prompt` or a list `prompt_token_ids`.", "prompt")
-            salt = _checked_salt(prompt.get("cache_salt"))
+            salt = checked_salt(prompt.get("cache_salt"))
             return ParsedPrompt(text, None if ids is None else _int_list(ids), salt)
         return ParsedPrompt(None, _int_list(prompt), None)
 
@@ -222,16 +222,16 @@ class InputProcessor:
         """Every word as it is tokenized at the start of a text and inside one, after a space."""
         tokenizer = self.need_tokenizer()
         sequences: list[list[int]] = []
-        for word in words:
+        for word in dict.fromkeys(words):
             for text in (word, " " + word.lstrip()):
                 ids = tokenizer.encode(text, add_special_tokens=False)
                 if ids and ids not in sequences:
                     sequences.append(ids)
-        if len(sequences) > MAX_BAD_WORD_SEQUENCES:
-            raise ClientError(
-                f"bad_words make {len(sequences)} token sequences; at most {MAX_BAD_WORD_SEQUENCES} are possible.",
-                "bad_words",
-            )
+            if len(sequences) > MAX_BAD_WORD_SEQUENCES:  # at once: a long list would hold up the event loop
+                raise ClientError(
+                    f"bad_words may make at most {MAX_BAD_WORD_SEQUENCES} token sequences; these make more.",
+                    "bad_words",
+                )
         return sequences
 
     # Requests
@@ -267,7 +267,7 @@ class InputProcessor:
         show_logprobs = params.logprobs is not None
         hidden = self._tokenizer.special_ids if self._tokenizer is not None else frozenset()
         at_start = all(i in hidden for i in ids)
-        salt = _checked_salt(cache_salt) or prompt.cache_salt
+        salt = checked_salt(cache_salt) or prompt.cache_salt
         messages = []
         for index in range(count):
             own = params if count == 1 else self._child(params, index, count)
@@ -307,7 +307,12 @@ def _int_list(ids: Any) -> list[int]:
         raise ClientError("prompt_token_ids must be a list of integers.", "prompt") from None
 
 
-def _checked_salt(salt: Any) -> str | None:
+def checked_salt(salt: Any) -> str | None:
+    """A caller's namespace of the prefix cache, None for none.
+
+    Raises:
+        ClientError: it is not of the allowed form.
+    """
     if salt is None:
         return None
     usual = isinstance(salt, str) and 0 < len(salt) <= MAX_SALT_CHARS and not any(c in "@/\\\0" for c in salt)

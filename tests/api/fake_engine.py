@@ -10,6 +10,7 @@ from typing import Any
 
 from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfig, ModelConfig, SchedulerConfig
 from penstock.config.shape import ModelShape, Rope
+from penstock.engine.input_processor import checked_salt
 from penstock.errors import (
     ClientError,
     ContextLengthError,
@@ -116,6 +117,7 @@ class FakeEngine:
             raise ClientError("The decoder prompt cannot be empty", "prompt")
         if len(ids) >= MAX_MODEL_LEN:
             raise ContextLengthError(f"This model's maximum context length is {MAX_MODEL_LEN} tokens.", "input_tokens")
+        checked_salt(options.get("cache_salt"))
         self.submitted.append((ids, sampling_params, options))
         stream = FakeStream(self, ids, sampling_params, options.get("deadline"))
         self.open.add(stream)

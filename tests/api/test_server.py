@@ -319,10 +319,12 @@ def test_every_route_but_the_public_ones_needs_a_key() -> None:
             assert response.headers["www-authenticate"] == "Bearer"
             assert response.json()["error"]["type"] == "AuthenticationError"
         salts = []
-        for key in ("one", "two", "one"):
-            fake.http.post(URL, json=CHAT, headers={"x-api-key": key})
+        for key, own in (("one", None), ("two", None), ("one", None), ("one", "s"), ("two", "s"), ("one", "s" * 128)):
+            response = fake.http.post(URL, json={**CHAT, "cache_salt": own}, headers={"x-api-key": key})
+            assert response.status_code == 200
             salts.append(fake.engine.submitted[-1][2]["cache_salt"])
-        assert salts[0] == salts[2] != salts[1]
+        assert salts[0] == salts[2]
+        assert len(set(salts)) == 5
 
 
 def test_protected_metrics() -> None:

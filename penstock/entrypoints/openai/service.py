@@ -17,6 +17,7 @@ from starlette.requests import Request
 from penstock import __version__
 from penstock.config.engine_config import EngineConfig
 from penstock.config.sections import ServerArgs
+from penstock.engine.input_processor import checked_salt
 from penstock.entrypoints.openai.answers import PromptTokensDetails, Usage
 from penstock.entrypoints.openai.prompts import Prompt, truncated
 from penstock.entrypoints.openai.types import SamplingFields
@@ -184,15 +185,10 @@ class Service:
 
     def _cache_salt(self, request: Request, fields: SamplingFields) -> str | None:
         """Namespace of the prefix cache: per API key if there are several, and what the request asks for."""
-        salt = fields.cache_salt
-        if salt is not None and (not salt or len(salt) > 128 or any(c in "@/\\\0" for c in salt)):
-            raise ClientError(
-                "cache_salt must be 1 to 128 characters without @, /, \\ and NUL.", "cache_salt", salt[:128] or "''"
-            )
-        tenant = request.scope.get(TENANT)
-        if tenant is None:
-            return salt
-        return f"{tenant}@{salt}" if salt else tenant
+        salt, tenant = checked_salt(fields.cache_salt), request.scope.get(TENANT)
+        if salt is None or tenant is None:
+            return salt or tenant
+        return hashlib.sha256(f"{tenant}@{salt}".encode()).hexdigest()
 
     def _log_request(self, public_id: str, prompt: Prompt, ids: list[int], params: SamplingParams) -> None:
         """One line per request with --enable-log-requests."""
