@@ -188,6 +188,8 @@ def _normalize_message(message: Message, index: int, as_parts: bool) -> dict[str
     result["content"] = _normalize_content(message.get("content"), index, as_parts)
     calls = result.get("tool_calls")
     if calls:
+        if not isinstance(calls, (list, tuple)):
+            raise ClientError(f"messages[{index}].tool_calls must be a list.", "messages")
         result["tool_calls"] = [_normalize_call(c, index) for c in calls]
     else:
         result.pop("tool_calls", None)
