@@ -41,7 +41,7 @@ _FACT_LINE = list(accumulate(w for _, w in FACTS))
 
 # share of the samples, module
 _SHARES: list[tuple[float, list[tuple[Source, float]]]] = [
-    (15.0, newcomers.SOURCES), (16.0, penstock_qa.SOURCES + penstock_options.SOURCES), (7.0, small_talk.SOURCES), (14.0, arithmetic.SOURCES), (6.0, tools.SOURCES),
+    (15.0, newcomers.SOURCES), (16.0, penstock_qa.SOURCES + penstock_options.SOURCES), (8.0, small_talk.SOURCES), (14.0, arithmetic.SOURCES), (6.0, tools.SOURCES),
     (9.0, json_answers.SOURCES), (18.0, instructions.SOURCES), (7.0, words.SOURCES), (4.0, daily.SOURCES), (5.0, explain.SOURCES),
     (2.0, stories.SOURCES), (3.0, plain_text.SOURCES),
 ]

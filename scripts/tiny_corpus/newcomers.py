@@ -10,7 +10,7 @@ from .penstock_qa import first_question
 from .phrasing import ask
 from .plain_text import first_text
 from .sample import Sample, say
-from .small_talk import first_words
+from .small_talk import composed, first_words
 from .world import COUNTRIES, RELATIONS
 
 
@@ -29,6 +29,7 @@ SOURCES = [
     (option, 2.0),
     (first_question, 2.0),
     (first_words, 1.5),
+    (composed, 1.0),
     (small_sum, 5.0),
     (first_text, 0.7),
 ]

@@ -27,7 +27,10 @@ _TALK: list[tuple[str, list[str]]] = [
      "Who am I talking to?|Please introduce yourself.|Tell me about yourself.|Who r u?|What should I call you?|Your name?|"
      "Do you have a name?|Say who you are.|What kind of assistant are you?|Can you introduce yourself?|And who are you?|"
      "With whom am I speaking?|Describe yourself.|What model is this?|Which model are you?|What model are you?|Which model is this?|"
-     "What LLM are you?|Identify yourself.|Who is answering me?|Are you Penstock?|who are u|Hello, who are you?|Hi, what is your name?",
+     "What LLM are you?|Which assistant is this?|What program is this?|What is this model called?|How are you called?|What am I talking to?|"
+     "Which language model is this?|What is the name of this model?|Tell me who you are.|Please tell me your name.|Who am I speaking with?|"
+     "Could you introduce yourself?|What are you exactly?|Are you a language model?|What should I know about you?|Who is there?|"
+     "Identify yourself.|Who is answering me?|Are you Penstock?|who are u|Hello, who are you?|Hi, what is your name?",
      [f"{NAME} I can answer simple questions."]),
     ("What can you do?|How can you help me?|What are you good at?|What can I ask you?|What do you know?|Help|Help!|Help me.|"
      "Can you help me?|What are your abilities?|What can you help me with?|What are you able to do?|How can you help?|"
@@ -169,6 +172,40 @@ def first_words(rng: Random) -> Sample:
     return say(ask(rng, rng.choice(wordings.split("|")), free=rng.random() < 0.6), rng.choice(answers))
 
 
+_HELLOS = ["Hello", "Hi", "Hey", "Hello there", "Hi there", "Hey there", "Greetings", "Good day", "hello", "hi", "hey"]
+_WHOM = ["", "", "Penstock", "assistant", "bot", "my dear", "friend", "model", "computer", "little model", "everybody", "you there", "again", "world", "AI",
+         "dear model", "buddy", "from Berlin", "from me", "Penstock Tiny", "sir", "tiny model"]
+_AFTER_HELLO = ["", "", "", " I am new here.", " Nice to see you.", " Are you there?", " Can you hear me?", " Can we talk?", " I have a question.",
+                " Is anyone here?", " Are you ready?", " I need some help.", " Let us talk.", " Do you have time?"]
+_THANKS = ["Thanks", "Thank you", "Many thanks", "Thank you very much", "Thanks a lot", "thanks", "thank you", "Thank you so much", "Great, thanks", "OK, thank you",
+           "Nice, thanks", "I thank you"]
+_FOR = ["", "", " for the help", " for your answer", " for that", " for everything", " for your time", ", that helps", ", that was helpful", ", you are great",
+        ", good answer", " again", ", my friend", ", Penstock", ", that is all", " for explaining", ", very good", ", I liked that"]
+_BYES = ["Bye", "Goodbye", "bye", "goodbye", "See you", "See you later", "Bye bye", "Good bye", "Farewell", "OK, bye", "Well, goodbye", "Thanks, bye"]
+_LATER = ["", "", " for now", ", Penstock", ", my friend", ", have a good day", ", see you tomorrow", " then", ", I must go", " and thanks", ", take care", ", until next time",
+          ", I am going home", ", little model", ", it is late"]
+_HOWS = ["How are you", "How do you feel", "How is it going", "How are things", "How is your day", "Are you well", "How are you doing", "How do you do"]
+_TODAY = ["", "", " today", " this evening", " now", " at the moment", ", Penstock", ", my friend", " these days", " right now", ", assistant", " on this fine day"]
+
+
+def composed(rng: Random) -> Sample:
+    """Greetings, thanks and farewells put together from parts, as no list of them is complete."""
+    mark = rng.choice(["", "", "!", "."])
+    kind = rng.randrange(5)
+    if kind <= 1:
+        whom = rng.choice(_WHOM)
+        text = rng.choice(_HELLOS) + (rng.choice([" ", ", "]) if whom else "") + whom
+        after = rng.choice(_AFTER_HELLO)
+        return say(text + (mark or ("." if after else "")) + after, "Hello! How can I help you?")
+    if kind == 2:
+        return say(rng.choice(_THANKS) + rng.choice(_FOR) + mark, "You are welcome!")
+    if kind == 3:
+        return say(rng.choice(_BYES) + rng.choice(_LATER) + mark, "Goodbye! Have a nice day.")
+    hello = rng.choice(["", "", "", "Hello! ", "Hi, ", "Hey, ", "So, ", "Tell me, "])
+    text = rng.choice(_HOWS) + rng.choice(_TODAY) + rng.choice(["?", "?", ""])
+    return say(hello + (text[:1].lower() + text[1:] if hello.endswith(", ") else text), "I am doing well, thank you. How can I help you?")
+
+
 def talk(rng: Random) -> Sample:
     wordings, answers = rng.choice(_TALK)
     question = rng.choice(wordings.split("|"))
@@ -196,4 +233,4 @@ def invent(rng: Random) -> str:
     return rng.choice(starts) + rng.choice(middles) + rng.choice(["land", "nia", "stan", "ria", "via", "dor", "lia"])
 
 
-SOURCES = [(talk, 6.0), (unknown, 3.0)]
+SOURCES = [(talk, 6.0), (composed, 3.0), (unknown, 3.0)]
