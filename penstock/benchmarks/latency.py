@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from penstock.benchmarks.options import natural, positive, refuse
+from penstock.benchmarks.options import name_values, natural, positive, refuse
 from penstock.config.cli import OptionParser, engine_args
 from penstock.config.options import option
 from penstock.config.sections import EngineArgs
@@ -94,4 +94,5 @@ def _parser() -> OptionParser:
         parser,
         {"--use-beam-search": "the engine has no beam search", "--profile": "the engine has no profiler"},
     )
+    name_values(parser)
     return parser

@@ -92,6 +92,14 @@ def refuse(parser: Any, reasons: dict[str, str]) -> None:
         parser.add_argument(flag, action=Refused, nargs="*", help=argparse.SUPPRESS)
 
 
+def name_values(parser: argparse.ArgumentParser) -> None:
+    """Short names for values in the help, where an option has none: N, X or TEXT."""
+    names: dict[Any, str] = {positive: "N", natural: "N", int: "N", float: "X"}
+    for action in parser._actions:
+        if action.metavar is None and action.nargs != 0 and action.choices is None:
+            action.metavar = names.get(action.type, "TEXT")
+
+
 def positive(text: str) -> int:
     value = int(text)
     if value < 1:

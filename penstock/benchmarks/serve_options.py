@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from penstock.benchmarks.options import add_dataset_arguments, json_object, natural, pair, positive, refuse
+from penstock.benchmarks.options import add_dataset_arguments, json_object, name_values, natural, pair, positive, refuse
 
 
 def serve_parser() -> argparse.ArgumentParser:
@@ -29,6 +29,7 @@ def serve_parser() -> argparse.ArgumentParser:
             "--probe-request-rate": "run a second `bench serve` as the probe",
         },
     )
+    name_values(parser)
     return parser
 
 

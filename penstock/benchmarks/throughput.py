@@ -10,7 +10,7 @@ from typing import Any
 
 from penstock.benchmarks.bench_tokenizer import load_tokenizer
 from penstock.benchmarks.datasets import SampleRequest, sample
-from penstock.benchmarks.options import add_dataset_arguments, dataset_options, positive, refuse
+from penstock.benchmarks.options import add_dataset_arguments, dataset_options, name_values, positive, refuse
 from penstock.config.cli import OptionParser, engine_args
 from penstock.config.hub import BUNDLED_NAME
 from penstock.config.sections import EngineArgs
@@ -94,4 +94,5 @@ def _parser() -> OptionParser:
             "--lora-path": "the engine has no adapters",
         },
     )
+    name_values(parser)
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from penstock.config import compat
 from penstock.config.options import Option
 
-WIDTH = 110
+MIN_WIDTH, MAX_WIDTH = 60, 110
 INDENT = 6
 # What vLLM calls the groups in --help=GROUP, without "Config".
 GROUP_NAMES = {
@@ -26,7 +27,7 @@ def epilog(options: Iterable[Option]) -> str:
     lines = ["options, by group:"]
     width = max(map(len, groups))
     for title, flags in groups.items():
-        body = textwrap.wrap(" ".join(flags), WIDTH - width - 4, break_on_hyphens=False)
+        body = textwrap.wrap(" ".join(flags), _columns() - width - 4, break_on_hyphens=False)
         lines += [f"  {title if i == 0 else '':<{width}}  {line}" for i, line in enumerate(body)]
     return "\n".join([*lines, "", "--help=all, --help=GROUP or --help=WORD describes them."])
 
@@ -82,6 +83,11 @@ def default_text(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _columns() -> int:
+    """Of the terminal, within reason; a pipe gets long lines."""
+    return min(MAX_WIDTH, max(MIN_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns - 1))
+
+
 def _sections(options: list[Option]) -> str:
     titles = dict.fromkeys(o.section for o in options)
     return "\n\n".join(f"{t}:\n" + "\n".join(_entry(o) for o in options if o.section == t) for t in titles)
@@ -92,5 +98,5 @@ def _entry(o: Option) -> str:
     text = o.help + (f" (default: {default})" if default and "Default" not in o.help else "")
     pad = " " * INDENT
     return f"  {spelling(o)}\n" + textwrap.fill(
-        text, WIDTH, initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False
+        text, _columns(), initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False
     )

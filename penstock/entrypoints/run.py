@@ -21,8 +21,9 @@ from penstock.observability import logging as our_logging
 from penstock.params import RequestOutputKind, SamplingParams
 from penstock.tokenizers.chat_template import ChatTemplate, read_template_option
 
-RULE = """With two arguments the first is the model. A single one is the model if it is a folder or looks like a hub
-id (owner/name), else the prompt, for --model or the bundled model. Without a prompt, or with -, stdin is the prompt."""
+RULE = """With two arguments the first is the model. A single one is the model if it is
+a folder or looks like a hub id (owner/name), else the prompt, for --model or the
+bundled model. Without a prompt, or with -, stdin is the prompt."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "seed")
 

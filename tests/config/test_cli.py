@@ -252,6 +252,15 @@ def test_help(word: str, has: list[str], has_not: list[str], capsys: pytest.Capt
     assert [t for t in has_not if t in out] == []
 
 
+@pytest.mark.parametrize("word", ["", "all"])
+def test_help_fits_the_terminal(word: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        parse_serve(["--help=" + word if word else "--help"])
+    text = [x for x in capsys.readouterr().out.splitlines() if not x.startswith("  --")]  # a flag and its values stay
+    assert [x for x in text if len(x) > 80] == []
+
+
 def test_a_command_adds_its_own_arguments() -> None:
     parser = OptionParser(EngineArgs, prog="penstock bench latency")
     parser.add_argument("--batch-size", type=int, default=8)
