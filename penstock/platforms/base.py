@@ -81,6 +81,10 @@ class Device(ABC):
     def set_threads(self, count: int) -> int:
         """Use `count` host threads for computing, 0 for the platform's choice; returns how many it is."""
 
+    @abstractmethod
+    def begin_steps(self) -> None:
+        """Loading is over: from now on steps of about the same size follow each other."""
+
 
 class Platform(ABC):
     """One kind of machine."""

@@ -101,6 +101,7 @@ class Worker:
         self._runner = ModelRunner(
             self._model, self.backend, self._config.model.shape.vocab_size, self.device.torch_device
         )
+        self.device.begin_steps()
 
     def execute(self, plan: StepPlan) -> StepResult:
         """Run one step."""
