@@ -113,7 +113,7 @@ def _check_one_sequence(demand: KVDemand, num_blocks: int) -> None:
     fits = max(0, num_blocks - 1) * demand.block_size
     raise StartError(
         f"To serve at least one request with the model's max seq len ({demand.max_model_len}), "
-        f"({_gib(needed)} KV cache is needed, which is larger than the available KV cache memory ({_gib(has)}). "
+        f"{_gib(needed)} KV cache is needed, which is larger than the available KV cache memory ({_gib(has)}). "
         f"The estimated maximum model length is {fits}. Decrease --max-model-len to that, or give the cache more with "
         f"--kv-cache-memory-bytes, --gpu-memory-utilization or --num-gpu-blocks-override."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -180,6 +181,17 @@ def _drains_on_sigterm(server: RunningServer) -> None:
         probe.bind(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
 
 
+def wait_for_health(http: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            if http.get("/health").status_code == 200:
+                return
+        assert process.poll() is None
+        time.sleep(0.05)
+    pytest.fail("not healthy")
+
+
 def test_app_and_init_app_on_a_unix_socket(tmp_path: Path) -> None:
     """`app` and `init_app` as a program of the user's own uses them, here on a Unix socket."""
     path = tmp_path / "socket"
@@ -193,19 +205,23 @@ def test_app_and_init_app_on_a_unix_socket(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://penstock") as http:
-            deadline = time.monotonic() + 40
-            while time.monotonic() < deadline:
-                try:
-                    if http.get("/health").status_code == 200:
-                        break
-                except httpx.TransportError:
-                    pass
-                assert process.poll() is None
-                time.sleep(0.05)
+            wait_for_health(http, process)
             answer = http.post("/v1/completions", json={"prompt": "a", "max_tokens": 2}, timeout=60)
             assert answer.json()["usage"]["completion_tokens"] == 2
     finally:
         stop(process)
+
+
+def test_a_unix_socket_is_gone_with_its_server(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    command = [sys.executable, "-m", "penstock", "serve", "--uds", str(path), "--load-format", "dummy"]
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://penstock") as http:
+            wait_for_health(http, process)
+    finally:
+        stop(process)
+    assert not path.exists()
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from penstock.errors import StartError
         (["--log-config-file", "/nowhere/x"], "--log-config-file"),
         (["--chat-template", "/nowhere/x"], "--chat-template"),
         (["--disable-frontend-multiprocessing"], "--disable-frontend-multiprocessing"),
-        (["--uds", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--uds", "/nowhere/at/all"], "--uds"),
     ],
 )
 def test_one_sentence(options: list[str], word: str, capfd: pytest.CaptureFixture[str]) -> None:

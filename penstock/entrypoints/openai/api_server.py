@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import os
 import signal
 import socket
 import ssl
@@ -115,6 +117,9 @@ async def serve(engine_args: EngineArgs, args: ServerArgs) -> int:
         return await serve_engine(engine, engine_args, args, stats, sock)
     finally:
         sock.close()
+        if args.uds:
+            with contextlib.suppress(OSError):
+                os.unlink(args.uds)
 
 
 async def serve_engine(
@@ -225,6 +230,9 @@ def _check(args: ServerArgs) -> None:
         if args.ssl_keyfile or args.enable_ssl_refresh:
             raise StartError("--ssl-keyfile and --enable-ssl-refresh need --ssl-certfile.")
         return
+    for file in filter(None, (args.ssl_certfile, args.ssl_keyfile, args.ssl_ca_certs)):
+        if not os.access(file, os.R_OK):
+            raise StartError(f"the TLS file {file} is missing or cannot be read.")
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(args.ssl_certfile, args.ssl_keyfile)

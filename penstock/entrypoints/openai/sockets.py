@@ -82,7 +82,8 @@ def _listen(sock: socket.socket, address: object, shown: str) -> socket.socket:
     except (OSError, OverflowError) as e:
         sock.close()
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
-        raise StartError(f"cannot listen on {shown}: {reason}. Choose another with --port.") from None
+        option = "--uds" if sock.family == socket.AF_UNIX else "--port"
+        raise StartError(f"cannot listen on {shown}: {reason}. Choose another with {option}.") from None
     return sock
 
 
