@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -48,19 +49,14 @@ class QueryBlocks:
     tiles: list[Tile]
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Query rows start..stop of the step, of batch row `row`, whose first and last positions are given."""
+class _Piece(NamedTuple):
+    """Query rows start..stop of the step, of batch row `row`, and the key tiles that they meet."""
 
-    row: int
     start: int
     stop: int
-    first_position: int
-    last_position: int
+    row: int
     first_tile: int
-
-    def num_tiles(self, tile: int) -> int:
-        return self.last_position // tile - self.first_tile + 1
+    num_tiles: int
 
 
 def cut(
@@ -91,7 +87,7 @@ def cut(
     positions = step.positions_T.cpu().numpy()
     blocks = []
     for height, pieces in by_height.items():
-        pieces.sort(key=lambda p: -p.num_tiles(tile))
+        pieces.sort(key=lambda p: -p.num_tiles)
         for i in range(0, len(pieces), at_once[height]):
             some = pieces[i : i + at_once[height]]
             blocks.append(_build(some, height, group, positions, tables, tile, window, step.slots_T.device))
@@ -102,12 +98,15 @@ def _pieces(
     step: AttentionStep, group: int, plan: RowPlan, tile: int, window: int | None
 ) -> Iterator[tuple[int, _Piece]]:
     row_start = 0
+    cuts: dict[int, list[tuple[int, int, int]]] = {}  # by length: in most steps nearly all rows have one token
     for row, (length, context) in enumerate(zip(step.query_lens, step.context_lens, strict=True)):
-        for start, stop, height in plan.pieces(length * group):
+        if length not in cuts:
+            cuts[length] = list(plan.pieces(length * group))
+        for start, stop, height in cuts[length]:
             first = context - length + start // group
             last = context - length + (stop - 1) // group
-            seen_from = 0 if window is None else max(0, first - window + 1)
-            yield height, _Piece(row, row_start + start, row_start + stop, first, last, seen_from // tile)
+            first_tile = 0 if window is None else max(0, first - window + 1) // tile
+            yield height, _Piece(row_start + start, row_start + stop, row, first_tile, last // tile - first_tile + 1)
         row_start += length * group
 
 
@@ -129,9 +128,7 @@ def _build(
     window: int | None,
     device: torch.device,
 ) -> QueryBlocks:
-    starts, stops, batch_rows, first_tiles, num_tiles = np.array(
-        [(p.start, p.stop, p.row, p.first_tile, p.num_tiles(tile)) for p in pieces], dtype=np.int64
-    ).T
+    starts, stops, batch_rows, first_tiles, num_tiles = np.array(pieces, dtype=np.int64).T
     rows_IM = starts[:, None] + np.arange(height)
     filled = np.flatnonzero(rows_IM < stops[:, None])
     rows_IM = np.minimum(rows_IM, stops[:, None] - 1)
