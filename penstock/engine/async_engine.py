@@ -119,7 +119,7 @@ class AsyncLLM:
 
     @property
     def ready_info(self) -> Ready | None:
-        """Sizes the core reported when it was ready."""
+        """What the core reported when it was ready."""
         return self._core.ready_info
 
     @property

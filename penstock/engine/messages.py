@@ -66,8 +66,6 @@ ToCore = Start | AddRequest | AbortRequests | Call | Shutdown
 class Hello(msgspec.Struct, tag="hello", array_like=True):
     """The first message of a core: the process lives and is connected."""
 
-    pid: int
-
 
 class Loading(msgspec.Struct, tag="loading", array_like=True):
     """Progress of the start, 0..1, with a word for the log."""
@@ -77,12 +75,9 @@ class Loading(msgspec.Struct, tag="loading", array_like=True):
 
 
 class Ready(msgspec.Struct, tag="ready", array_like=True):
-    """The model is loaded and the KV pool exists."""
+    """The model is loaded and the KV pool exists, with so many blocks."""
 
     num_blocks: int
-    block_size: int
-    max_model_len: int
-    load_seconds: float
 
 
 class CoreOutputs(msgspec.Struct, tag="outputs", array_like=True, gc=False):

@@ -126,7 +126,7 @@ class CoreSupervisor:
 
     @property
     def ready_info(self) -> Ready | None:
-        """Sizes the core reported when it was ready."""
+        """What the core reported when it was ready."""
         return None if self._client is None else self._client.ready_info
 
     @property

@@ -25,7 +25,7 @@ def test_messages_pass_in_order_and_garbage_is_dropped() -> None:
     async def check(folder: Path) -> None:
         front = FrontChannel(folder, got.append)
         core = CoreChannel(front.address)
-        core.send(Hello(1))
+        core.send(Hello())
         while not got:
             await asyncio.sleep(0.001)
         for request in requests:
