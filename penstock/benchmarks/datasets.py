@@ -116,8 +116,9 @@ def _prefix_repetition(
 
 def _sharegpt(options: DatasetOptions, tokenizer: BenchTokenizer, rng: np.random.Generator) -> list[SampleRequest]:
     """First message and first answer of each conversation in a ShareGPT JSON file."""
+    text = _read(options)
     try:
-        conversations = json.loads(_read(options))
+        conversations = json.loads(text)
         turns = [[turn["value"] for turn in c.get("conversations", [])[:2]] for c in conversations]
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise StartError(f"{options.path} is not a ShareGPT JSON file: {e!r}") from e

@@ -98,7 +98,9 @@ def _check_status(answer: httpx.Response) -> None:
             message = _error_message(_decode(answer.text))
         except ServerError:
             message = answer.text[:200] or "no explanation"
-        raise ServerError(f"the server answered {answer.status_code}: {message}")
+        url = str(answer.request.url)
+        hint = " (the URL of a Penstock server ends in /v1)" if answer.status_code == 404 and "/v1" not in url else ""
+        raise ServerError(f"the server answered {answer.status_code}: {message}{hint}")
 
 
 def _decode(text: str) -> dict[str, Any]:

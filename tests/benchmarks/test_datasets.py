@@ -121,6 +121,14 @@ def test_sharegpt_takes_the_first_turn_of_fitting_conversations(tmp_path: Path) 
     assert {r.output_len for r in fixed} == {9}
 
 
+def test_sharegpt_needs_a_file(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="^dataset sharegpt needs --dataset-path"):
+        sample(options(name="sharegpt", path=None), WordTokenizer())
+    (tmp_path / "x").write_text("[5]")
+    with pytest.raises(StartError, match="ShareGPT"):
+        sample(options(name="sharegpt", path=str(tmp_path / "x")), WordTokenizer())
+
+
 def test_custom_lines(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text('{"prompt": "w1 w2", "output_tokens": 3}\n\n{"prompt": "w5", "output_tokens": 4}\n')

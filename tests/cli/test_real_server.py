@@ -35,3 +35,11 @@ def test_complete(server: RunningServer) -> None:
     assert lines[0] == "Using model: penstock-tiny"
     tokens = int(lines[-1].partition("(")[2].split()[0])
     assert 0 < tokens <= 8
+
+
+def test_a_url_without_v1_gets_a_hint(server: RunningServer) -> None:
+    command = [sys.executable, "-m", "penstock", "chat", "-q", "hi", "--url", server.url]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert result.returncode == 1
+    assert "404" in result.stderr
+    assert "ends in /v1" in result.stderr
