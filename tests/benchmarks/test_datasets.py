@@ -122,7 +122,7 @@ def test_sharegpt_takes_the_first_turn_of_fitting_conversations(tmp_path: Path) 
 
 
 def test_sharegpt_needs_a_file(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="^dataset sharegpt needs --dataset-path"):
+    with pytest.raises(StartError, match=r"^dataset sharegpt needs --dataset-path"):
         sample(options(name="sharegpt", path=None), WordTokenizer())
     (tmp_path / "x").write_text("[5]")
     with pytest.raises(StartError, match="ShareGPT"):
