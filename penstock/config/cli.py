@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from penstock.config import cli_help, compat
+from penstock.config.merge import deep_merge
 from penstock.config.options import Option, options_of, parse_text
 from penstock.config.sections import EngineArgs, ServerArgs
 
@@ -236,15 +237,6 @@ def _merge_objects(argv: list[str], objects: dict[str, Any]) -> list[str]:
                 break
         argv = [f"{flag}={json.dumps(members)}", *argv]
     return argv
-
-
-def deep_merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`, map by map."""
-    out = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(out.get(key), dict)
-        out[key] = deep_merge(out[key], value) if both else value
-    return out
 
 
 def engine_args(namespace: argparse.Namespace) -> EngineArgs:

@@ -70,8 +70,4 @@ def end_ids(config: dict[str, Any]) -> tuple[int, ...]:
     Raises:
         StartError: they are no ids.
     """
-    value = config.get("eos_token_id")
-    ids = [] if value is None else value if isinstance(value, list) else [value]
-    if not all(isinstance(i, int) for i in ids):
-        raise StartError(f"generation_config.json: eos_token_id must be a token id or a list of them, not {value!r}.")
-    return tuple(ids)
+    return hf.token_ids(config.get("eos_token_id"), "generation_config.json: eos_token_id")

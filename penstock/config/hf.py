@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from penstock.config.merge import deep_merge
 from penstock.config.shape import ModelShape, Rope
 from penstock.errors import StartError
 
@@ -52,7 +53,7 @@ def read_shape(model_dir: str, overrides: Json | None = None) -> ModelShape:
     """
     raw = _read_json(Path(model_dir) / "config.json")
     overrides = overrides or {}
-    config = _Config(_merge(raw, overrides), str(Path(model_dir) / "config.json"))
+    config = _Config(deep_merge(raw, overrides), str(Path(model_dir) / "config.json"))
     architecture = _architecture(config)
     num_layers, num_heads = config.integer("num_hidden_layers"), config.integer("num_attention_heads")
     hidden_size = config.integer("hidden_size")
@@ -95,6 +96,21 @@ def read_generation_config(model_dir: str) -> Json:
     return _read_json(path) if path.exists() else {}
 
 
+def token_ids(value: object, what: str) -> tuple[int, ...]:
+    """The ids that a configuration gives as one, a list or null.
+
+    Args:
+        what: file and key, for the message.
+
+    Raises:
+        StartError: they are no ids.
+    """
+    ids = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
+        raise StartError(f"{what} must be a token id or a list of them, got {value!r}.")
+    return tuple(ids)
+
+
 class _Config:
     """Typed reads of a configuration; null counts as absent."""
 
@@ -132,11 +148,7 @@ class _Config:
         return known[value]
 
     def token_ids(self, key: str) -> tuple[int, ...]:
-        value = self.values.get(key)
-        ids = [] if value is None else value if isinstance(value, list) else [value]
-        if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
-            raise self.error(f"{key} must be a token id or a list of them, got {value!r}")
-        return tuple(ids)
+        return token_ids(self.values.get(key), f"{self.path}: {key}")
 
     def _get(self, key: str, default: Any) -> Any:
         value = self.values.get(key)
@@ -155,14 +167,6 @@ def _read_json(path: Path) -> Json:
     if not isinstance(value, dict):
         raise StartError(f"{path} must hold a JSON object.")
     return value
-
-
-def _merge(base: Json, changes: Json) -> Json:
-    merged = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
 
 
 def _architecture(config: _Config) -> str:

@@ -11,7 +11,7 @@ from penstock.config.shape import ModelShape
 from penstock.platforms.base import PlatformFacts
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-CPU_SHARE = 0.25  # of the free memory, as the worker takes by default
+CPU_SHARE = 4  # one part in so many of the free memory: a server is a guest on a CPU machine
 MARGIN = 0.9  # for what the estimate does not know: activations, the tokenizer, buffers
 
 
@@ -24,9 +24,10 @@ def weight_bytes(model_dir: str, dtype: str) -> int:
 def default_pool_bytes(model_dir: str, dtype: str, facts: PlatformFacts, utilization: float) -> int:
     """Bytes that keys and values get if the user names no size."""
     weights = weight_bytes(model_dir, dtype)
-    left = (
-        CPU_SHARE * (facts.memory_free - weights) if facts.name == "cpu" else facts.memory_total * utilization - weights
-    )
+    if facts.name == "cpu":
+        left = (facts.memory_free - weights) / CPU_SHARE
+    else:
+        left = facts.memory_total * utilization - weights
     return int(MARGIN * max(0.0, left))
 
 

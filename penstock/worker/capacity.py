@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from penstock.config.memory import CPU_SHARE
 from penstock.errors import StartError
 
 GIB = 1 << 30
-CPU_SHARE = 4  # one part in so many of the free memory: a server is a guest on a CPU machine
 
 
 class KVCapacity(msgspec.Struct, frozen=True):
