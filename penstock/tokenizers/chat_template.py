@@ -20,6 +20,7 @@ from penstock.tokenizers.template_sandbox import ChatTemplateEnvironment, step_v
 
 Message = Mapping[str, Any]
 MAX_OUTPUT_CHARS = 8 << 20
+MAX_SOURCE_CHARS = 1 << 18  # three seconds of compiling; the longest that models bring have a tenth of it
 CONTENT_FORMATS = ("auto", "string", "openai")
 # Part type -> the member that holds its text.
 _TEXT_PARTS = {
@@ -40,7 +41,6 @@ class ChatTemplate:
         special_tokens: "bos_token" and its like, as variables for the template.
         content_format: how templates get a message's content: "string", "openai" (a list of parts), or "auto", which
             looks whether the template loops over it.
-        max_output_chars: a longer result is an error.
     """
 
     def __init__(
@@ -49,14 +49,12 @@ class ChatTemplate:
         special_tokens: Mapping[str, str] | None = None,
         *,
         content_format: str = "auto",
-        max_output_chars: int = MAX_OUTPUT_CHARS,
     ):
         if content_format not in CONTENT_FORMATS:
             raise ClientError(f"must be one of {', '.join(CONTENT_FORMATS)}", "chat_template_content_format")
         self._sources = {"default": source} if isinstance(source, str) else dict(source or {})
         self._special_tokens = dict(special_tokens or {})
         self._content_format = content_format
-        self._max_output_chars = max_output_chars
 
     @property
     def exists(self) -> bool:
@@ -68,7 +66,6 @@ class ChatTemplate:
             self._sources if source is None else source,
             self._special_tokens,
             content_format=content_format or self._content_format,
-            max_output_chars=self._max_output_chars,
         )
 
     def render(
@@ -139,9 +136,8 @@ class ChatTemplate:
         try:
             for piece in template.generate({**variables, **step_variables()}):
                 size += len(piece)
-                if size > self._max_output_chars:
-                    limit = self._max_output_chars
-                    raise ClientError(f"The chat template writes more than {limit} characters.", "messages")
+                if size > MAX_OUTPUT_CHARS:
+                    raise ClientError(f"The chat template writes more than {MAX_OUTPUT_CHARS} characters.", "messages")
                 pieces.append(piece)
         except ClientError:
             raise
@@ -265,6 +261,8 @@ def _cut_after_final_message(text: str, conversation: list[dict[str, Any]]) -> s
 @lru_cache(maxsize=32)
 def _compile(source: str) -> tuple[jinja2.Template, bool]:
     """The compiled template, and whether it loops over a message's content."""
+    if len(source) > MAX_SOURCE_CHARS:
+        raise ClientError(f"The chat template has more than {MAX_SOURCE_CHARS} characters.", "chat_template")
     try:
         tree = _environment().parse(source)
         return _environment().from_string(source), _loops_over_content(tree)

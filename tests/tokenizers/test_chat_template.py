@@ -212,11 +212,15 @@ def test_the_sandbox_holds() -> None:
         ChatTemplate("{{ messages[0].update({'role': 'x'}) }}").render(CHAT)
 
 
-def test_output_limit_is_an_argument() -> None:
-    template = ChatTemplate("{{ messages[0].content }}{{ 'x' }}", max_output_chars=10)
-    assert template.render([{"role": "user", "content": "a" * 9}]) == "a" * 9 + "x"
-    with pytest.raises(ClientError, match="more than 10 characters"):
-        template.render([{"role": "user", "content": "a" * 10}])
+def test_output_and_source_are_limited() -> None:
+    template = ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}")
+    million = [{"role": "user", "content": "a" * (1 << 20)}]
+    assert len(template.render(million * 8)) == 8 << 20
+    with pytest.raises(ClientError, match="more than 8388608 characters"):
+        template.render([*million * 8, *CHAT])
+    with pytest.raises(ClientError, match="more than 262144 characters") as e:
+        ChatTemplate("x" * ((1 << 18) + 1)).render(CHAT)
+    assert e.value.param == "chat_template"
 
 
 def test_template_option(tmp_path: Path) -> None:
