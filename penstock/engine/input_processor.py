@@ -194,16 +194,16 @@ class InputProcessor:
 
     def _check_logprobs(self, p: SamplingParams) -> None:
         for name, word in (("logprobs", "sample"), ("prompt_logprobs", "prompt")):
-            count = getattr(p, name)
-            if count == -1:
-                count = self._vocab_size
-                setattr(p, name, count)
+            asked = getattr(p, name)
+            count = self._vocab_size if asked == -1 else asked
             if count is not None and count > self._max_logprobs:
                 raise ClientError(
-                    f"Requested {word} logprobs of {count}, which is greater than max allowed: {self._max_logprobs}",
+                    f"Requested {word} logprobs of {'the whole vocabulary' if asked == -1 else asked}, "
+                    f"which is greater than max allowed: {self._max_logprobs}",
                     name,
-                    count,
+                    asked,
                 )
+            setattr(p, name, count)
 
     def _check_vocabulary(self, p: SamplingParams) -> None:
         for name in ("stop_token_ids", "logit_bias"):

@@ -10,10 +10,8 @@ from typing import Any
 
 from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfig, ModelConfig, SchedulerConfig
 from penstock.config.shape import ModelShape, Rope
-from penstock.engine.input_processor import checked_salt
+from penstock.engine.input_processor import InputProcessor, checked_salt
 from penstock.errors import (
-    ClientError,
-    ContextLengthError,
     DeadlineError,
     EngineDeadError,
     EngineError,
@@ -55,6 +53,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.config = config()
         self.tokenizer = Tokenizer.from_folder(MODEL)
+        self.inputs = InputProcessor.for_model(self.config.model, self.tokenizer)
         self.chat_template = ChatTemplate(self.tokenizer.chat_template, self.tokenizer.special_tokens)
         self.sentence = self.tokenizer.encode(SENTENCE)
         self.delay_s = 0.0
@@ -111,12 +110,9 @@ class FakeEngine:
         **options: Any,
     ) -> FakeStream:
         ids = self.tokenizer.encode(prompt, add_special_tokens) if isinstance(prompt, str) else prompt
-        if truncate_prompt_tokens:
-            ids = ids[-truncate_prompt_tokens:]
-        if not ids:
-            raise ClientError("The decoder prompt cannot be empty", "prompt")
-        if len(ids) >= MAX_MODEL_LEN:
-            raise ContextLengthError(f"This model's maximum context length is {MAX_MODEL_LEN} tokens.", "input_tokens")
+        ids = self.inputs.truncate(ids, truncate_prompt_tokens)
+        self.inputs.check_ids(ids)
+        self.inputs.complete_params(sampling_params)
         checked_salt(options.get("cache_salt"))
         self.submitted.append((ids, sampling_params, options))
         stream = FakeStream(self, ids, sampling_params, options.get("deadline"))

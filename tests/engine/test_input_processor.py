@@ -100,7 +100,7 @@ def test_truncation_keeps_the_end() -> None:
 
 BAD_PARAMS = [
     ({"logprobs": 21}, "logprobs", r"Requested sample logprobs of 21, which is greater than max allowed: 20"),
-    ({"logprobs": -1}, "logprobs", r"Requested sample logprobs of 500"),
+    ({"logprobs": -1}, "logprobs", r"Requested sample logprobs of the whole vocabulary"),
     ({"prompt_logprobs": 21}, "prompt_logprobs", r"Requested prompt logprobs of 21"),
     ({"stop_token_ids": [1, 500]}, "stop_token_ids", r"token_id\(s\) \[500\] in stop_token_ids .* size: 500"),
     ({"logit_bias": {-1: 1.0}}, "logit_bias", r"token_id\(s\) \[-1\] in logit_bias"),

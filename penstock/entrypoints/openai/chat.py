@@ -48,7 +48,6 @@ async def chat_completions(request: Request, front: Front) -> Response:
         max_tokens=_max_tokens(body, service),
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         defaults=service.defaults,
-        max_logprobs=service.max_logprobs,
     )
     public_id = "chatcmpl-" + service.public_id(request, body)
     outputs = await service.submit(request, body, text, params, public_id, bool(body.add_special_tokens))

@@ -80,7 +80,6 @@ def _params(body: CompletionRequest, service: Service) -> SamplingParams:
         max_tokens=max(max_tokens, 1),  # 0 scores the prompt: one token is made and left out of the answer
         logprobs=body.logprobs,
         defaults=service.defaults,
-        max_logprobs=service.max_logprobs,
     )
     if body.echo and body.logprobs is not None and params.prompt_logprobs is None:
         params.prompt_logprobs = body.logprobs

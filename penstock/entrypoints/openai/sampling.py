@@ -19,6 +19,7 @@ DEFAULTED = (
 )
 PASSED = (
     "n",
+    "best_of",
     "seed",
     "stop_token_ids",
     "include_stop_str_in_output",
@@ -76,7 +77,6 @@ def sampling_params(
     max_tokens: int | None,
     logprobs: int | None,
     defaults: dict[str, Any],
-    max_logprobs: int,
 ) -> SamplingParams:
     """What the engine is asked.
 
@@ -84,21 +84,14 @@ def sampling_params(
         max_tokens: the limit of this request; None for what the context leaves.
         logprobs: alternatives per sampled token; None for no logprobs.
         defaults: the model's values for fields that are null.
-        max_logprobs: most alternatives allowed; -1 for any number.
 
     Raises:
         ClientError: a value is out of range; `param` names it.
     """
-    _check_logprobs("sample", "logprobs", logprobs, max_logprobs)
-    _check_logprobs("prompt", "prompt_logprobs", request.prompt_logprobs, max_logprobs)
     fields: dict[str, Any] = {name: getattr(request, name) for name in PASSED}
     for name in DEFAULTED:
         value = getattr(request, name)
         fields[name] = defaults.get(name) if value is None else value
-    if request.best_of is not None:
-        if request.stream and request.best_of != (request.n or 1):
-            raise ClientError("best_of greater than n cannot be streamed.", "best_of", request.best_of)
-        fields["best_of"] = request.best_of
     if isinstance(request.stop, str):
         fields["stop"] = [request.stop] if request.stop else None
     elif request.stop:
@@ -108,16 +101,6 @@ def sampling_params(
     fields["max_tokens"] = max_tokens
     fields["output_kind"] = RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY
     return SamplingParams.from_optional(**fields)
-
-
-def _check_logprobs(what: str, param: str, value: int | None, limit: int) -> None:
-    if value is None or limit < 0:
-        return
-    if value > limit or value == -1:
-        asked = "the whole vocabulary" if value == -1 else str(value)
-        raise ClientError(
-            f"Requested {what} logprobs of {asked}, which is greater than max allowed: {limit}", param, value
-        )
 
 
 def _logit_bias(bias: dict[str, float] | None) -> dict[int, float] | None:

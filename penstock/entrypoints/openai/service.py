@@ -100,7 +100,6 @@ class Service:
         self.model_names = config.served_names
         self.model_root = config.path
         self.max_model_len = config.max_model_len
-        self.max_logprobs = config.max_logprobs
         self.defaults = config.generation_defaults
         self.tokenizer = engine.tokenizer
         self.template = _template(engine.chat_template, args)
