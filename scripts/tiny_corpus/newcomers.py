@@ -30,6 +30,6 @@ SOURCES = [
     (first_question, 2.0),
     (first_words, 1.5),
     (composed, 1.0),
-    (small_sum, 5.0),
+    (small_sum, 6.0),
     (first_text, 0.7),
 ]
