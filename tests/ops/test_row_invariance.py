@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -19,14 +19,6 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 BATCHES = (1, 2, 3, 7, 9, 31, 64, 100, 500)
 SHARED_AMONG_THREADS = 200_000  # elements; torch cuts loops of this size
 WIDTHS = (24, 90, 176, 2048)
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def rows(width: int, dtype: torch.dtype, count: int = 500) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -54,16 +53,9 @@ def test_a_row_is_bit_equal_alone_and_in_any_batch(vocab_size: int, coarse: bool
         assert together.errors.get(i) == mixed.errors.get(place) == alone.errors.get(0)
 
 
-@pytest.fixture
-def _two_threads() -> Iterator[None]:
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(1)
-
-
-@pytest.mark.usefixtures("_two_threads")
 def test_large_vocabularies_are_bit_equal_too() -> None:
     """Beyond 32768 elements torch splits work between threads in other ways."""
+    torch.set_num_threads(2)
     rng = np.random.default_rng(5)
     settings = [
         {},
