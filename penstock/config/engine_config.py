@@ -37,7 +37,6 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_model_len: int
     seed: int = 0
     load_format: str = "auto"
-    quantization: str | None = None
     generation_defaults: dict[str, Any] = {}
     eos_token_ids: tuple[int, ...] = ()
     max_logprobs: int = 20

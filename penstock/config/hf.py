@@ -80,7 +80,6 @@ def read_shape(model_dir: str, overrides: Json | None = None) -> ModelShape:
         mlp_bias=config.flag("mlp_bias"),
         layer_windows=_WINDOWS[architecture](config, num_layers),
         dtype=_dtype(config),
-        bos_token_id=next(iter(config.token_ids("bos_token_id")), None),
         eos_token_ids=config.token_ids("eos_token_id"),
         quantization=config.values.get("quantization_config"),
     )

@@ -59,7 +59,6 @@ class ModelShape(msgspec.Struct, frozen=True):
     mlp_bias: bool = False
     layer_windows: tuple[int | None, ...] = ()
     dtype: str = "bfloat16"
-    bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
     quantization: dict | None = None
 

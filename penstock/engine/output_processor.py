@@ -37,10 +37,6 @@ class OutputProcessor:
         """Open answers."""
         return len(self._answers)
 
-    @property
-    def num_open_requests(self) -> int:
-        return sum(len(requests) for requests in self._by_request_id.values())
-
     def add(self, request: OpenRequest) -> None:
         """Open a request."""
         self._by_request_id.setdefault(request.request_id, []).append(request)

@@ -1,6 +1,6 @@
 """What the server counts: plain counters, gauges and histograms, cheap enough for every token.
 
-The engine front feeds a `StatsRecorder`; `prometheus.py` renders it when it is scraped, `engine_log.py` reads it for
+The engine front feeds a `StatsRecorder`; `prometheus.py` renders it when it is scraped, `periodic.py` reads it for
 the periodic line. Knows no HTTP, no Prometheus and no engine; used from one thread (the event loop).
 """
 

@@ -20,7 +20,6 @@ class PlatformFacts:
         memory_total, memory_free: bytes this process may use and has left, container limits included.
         physical_cores: cores this process may use, hyperthreads not counted.
         supported_dtypes: names of types the platform computes in.
-        description: one line for logs.
         fast_16bit: whether products in the preferred 16-bit type are faster than in float32.
     """
 
@@ -29,7 +28,6 @@ class PlatformFacts:
     memory_free: int
     physical_cores: int
     supported_dtypes: tuple[str, ...]
-    description: str = ""
     fast_16bit: bool = True
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -29,14 +28,12 @@ class CpuPlatform(Platform):
 
     def facts(self) -> PlatformFacts:
         total, free = memory()
-        cores = physical_cores()
         return PlatformFacts(
             name=self.name,
             memory_total=total,
             memory_free=free,
-            physical_cores=cores,
+            physical_cores=physical_cores(),
             supported_dtypes=("bfloat16", "float16", "float32"),
-            description=f"{_processor()}, {cores} cores, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
             fast_16bit=not BFLOAT16_FLAGS.isdisjoint(_cpu_info("flags", "Features").split()),
         )
 
@@ -188,10 +185,6 @@ def _stat(path: Path, key: str) -> int:
         if name == key:
             return int(value)
     return 0
-
-
-def _processor() -> str:
-    return _cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def _cpu_info(*names: str) -> str:

@@ -84,10 +84,6 @@ class Request(KVSequence):
         self.has_output = False
         self.prompt_logprobs_sent = 0
 
-    @property
-    def num_output_tokens(self) -> int:
-        return len(self.token_ids) - self.num_prompt_tokens
-
     def append(self, token_ids: list[int]) -> tuple[int, FinishReason | None, int | None]:
         """Append sampled tokens up to the one that ends the request.
 

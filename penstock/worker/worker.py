@@ -109,7 +109,7 @@ class Worker:
         return self._runner.execute(plan)
 
     def describe(self) -> dict[str, Any]:
-        """Facts for logs and `collect-env`."""
+        """What this worker runs on and with."""
         free, total = self.device.memory()
         return {
             "platform": self._config.device.platform,

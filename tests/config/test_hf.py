@@ -35,7 +35,7 @@ def test_defaults(tmp_path: Path) -> None:
     shape = shape_of(tmp_path, LLAMA)
     assert (shape.num_kv_heads, shape.head_dim, shape.norm_eps, shape.max_position) == (4, 16, 1e-6, 512)
     assert shape.rope == Rope(original_max_position=512)
-    assert (shape.dtype, shape.bos_token_id, shape.eos_token_ids) == ("bfloat16", None, ())
+    assert (shape.dtype, shape.eos_token_ids) == ("bfloat16", ())
     assert shape.layer_windows == (None, None, None)
     assert not shape.tie_embeddings
 

@@ -264,7 +264,7 @@ def test_failed_requests_raise() -> None:
     with pytest.raises(EngineError, match="failed while") as e:
         failed.take()
     assert "secret" not in str(e.value)
-    assert (front.outputs.num_unfinished, front.outputs.num_open_requests) == (0, 0)
+    assert (front.outputs.num_unfinished, front.outputs._by_request_id) == (0, {})
 
 
 def test_what_breaks_on_one_output_ends_that_request_alone() -> None:
@@ -291,7 +291,7 @@ def test_abort_by_the_callers_id() -> None:
     assert output is not None
     assert (output.finished, output.outputs[0].finish_reason, output.outputs[0].text) == (True, "abort", "the")
     assert front.outputs.abort_ids(["r"], front.now) == []
-    assert front.outputs.num_open_requests == 0
+    assert front.outputs._by_request_id == {}
 
 
 def test_a_dead_core_fails_everything() -> None:
