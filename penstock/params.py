@@ -19,6 +19,9 @@ MAX_STOP_STRINGS = 64
 GREEDY_BELOW = 1e-5  # temperatures below this are greedy
 LOWEST_TEMPERATURE = 0.01  # and those between are raised to this, which keeps the softmax in range
 
+_NUMBERS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
+_INTEGERS = ("n", "top_k", "min_tokens", "best_of", "seed", "max_tokens", "logprobs", "prompt_logprobs")
+
 
 class RequestOutputKind(enum.IntEnum):
     """How much each output of a request repeats."""
@@ -98,6 +101,7 @@ class SamplingParams(msgspec.Struct, kw_only=True):
         self.stop = self.stop or []
         self.stop_token_ids = self.stop_token_ids or []
         self.bad_words = self.bad_words or []
+        _check_types(self)
         self.top_k = 0 if self.top_k == -1 else self.top_k
         self.seed = None if self.seed == -1 else self.seed
         _check_ranges(self)
@@ -109,7 +113,7 @@ class SamplingParams(msgspec.Struct, kw_only=True):
         elif self.temperature < LOWEST_TEMPERATURE:
             self.temperature = LOWEST_TEMPERATURE
         if self.logit_bias:
-            self.logit_bias = {int(t): min(100.0, max(-100.0, b)) for t, b in self.logit_bias.items()}
+            self.logit_bias = {t: min(100.0, max(-100.0, b)) for t, b in self.logit_bias.items()}
 
     @property
     def greedy(self) -> bool:
@@ -146,12 +150,40 @@ class PoolingParams(msgspec.Struct, kw_only=True):
     output_kind: RequestOutputKind = RequestOutputKind.FINAL_ONLY
 
 
+def _check_types(p: SamplingParams) -> None:
+    """What Python lets through: without this a wrong type shows up far from where it was written."""
+
+    def need(ok: bool, param: str, what: str) -> None:
+        if not ok:
+            raise ClientError(f"{param} must be {what}, got {getattr(p, param)!r}.", param)
+
+    for name in _NUMBERS:
+        kind = type(getattr(p, name))
+        need(kind is float or kind is int or (issubclass(kind, float | int) and kind is not bool), name, "a number")
+    for name in _INTEGERS:
+        value = getattr(p, name)
+        unset = value is None and name not in ("n", "top_k", "min_tokens")
+        need(unset or type(value) is int, name, "an integer")
+    for name in ("stop", "bad_words"):
+        value = getattr(p, name)
+        need(isinstance(value, list | tuple) and all(isinstance(s, str) for s in value), name, "a list of strings")
+    for name in ("stop_token_ids", "allowed_token_ids"):
+        value = getattr(p, name)
+        fits = isinstance(value, list | tuple) and all(type(i) is int for i in value)
+        need(fits or (value is None and name == "allowed_token_ids"), name, "a list of integers")
+    if p.logit_bias is not None:
+        try:
+            p.logit_bias = {int(t): float(b) for t, b in p.logit_bias.items()}
+        except (TypeError, ValueError, OverflowError, AttributeError):
+            need(False, "logit_bias", "a dict of token ids and numbers")
+
+
 def _check_ranges(p: SamplingParams) -> None:
     def need(ok: bool, param: str, rule: str, value: object) -> None:
         if not ok:
             raise ClientError(f"{param} {rule}, got {value}.", param)
 
-    for name in ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"):
+    for name in _NUMBERS:
         value = getattr(p, name)
         need(math.isfinite(value), name, "must be a finite number", value)
     need(p.n >= 1, "n", "must be at least 1", p.n)

@@ -7,8 +7,9 @@ for output in llm.generate(["Hello"], SamplingParams(max_tokens=20)):
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn
 
@@ -20,6 +21,7 @@ from penstock.config.sections import EngineArgs
 from penstock.engine.input_processor import Prompt
 from penstock.engine.request_state import OpenRequest
 from penstock.engine.sync_engine import SyncEngine
+from penstock.entrypoints.interrupt import InterruptBetweenSteps
 from penstock.errors import ClientError, UnsupportedError
 from penstock.outputs import RequestOutput
 from penstock.params import RequestOutputKind, SamplingParams
@@ -47,6 +49,7 @@ class LLM:
         args = engine_args(model=model, **options)
         config = resolve(args, usage="offline")
         self.engine = SyncEngine.from_config(config)
+        self._turn = threading.Lock()  # threads take turns: the engine steps for one caller at a time
         tokenizer = self.engine.tokenizer
         self._chat_template = ChatTemplate(
             tokenizer.chat_template if tokenizer else None, tokenizer.special_tokens if tokenizer else None
@@ -80,6 +83,7 @@ class LLM:
 
         Raises:
             ClientError: a prompt or parameter is not possible; nothing was generated then.
+            KeyboardInterrupt: after the step in which it came; the object stays usable.
         """
         _refuse_lora(lora_request)
         listed = _listed(prompts)
@@ -178,25 +182,30 @@ class LLM:
     ) -> list[RequestOutput]:
         default = self.get_default_sampling_params() if sampling_params is None else sampling_params
         params = _one_each(default, len(prompts), "params")
+        if wrong := [p for p in params if not isinstance(p, SamplingParams)]:
+            raise ClientError(f"sampling_params must be SamplingParams, not {wrong[0]!r}.", "sampling_params")
         priorities = _one_each(0 if priority is None else priority, len(prompts), "priorities")
         # One output at the end is all that anybody sees here. Many prompts often share one params object.
         final = {id(p): p.clone(output_kind=RequestOutputKind.FINAL_ONLY) for p in params}
+        tokenized = self.engine.tokenize(prompts, add_special_tokens)
         requests: list[OpenRequest] = []
-        try:
-            for (parsed, ids), own, rank in zip(
-                self.engine.tokenize(prompts, add_special_tokens), params, priorities, strict=True
-            ):
-                requests.append(self.engine.add(parsed, ids, final[id(own)], rank))
-            return self._finish(requests, use_tqdm)
-        finally:
-            self.engine.abort(requests)
+        with self._turn, InterruptBetweenSteps() as interrupt:
+            try:
+                for (parsed, ids), own, rank in zip(tokenized, params, priorities, strict=True):
+                    requests.append(self.engine.add(parsed, ids, final[id(own)], rank))
+                return self._finish(requests, use_tqdm, interrupt)
+            finally:
+                self.engine.abort(requests)
 
-    def _finish(self, requests: list[OpenRequest], use_tqdm: Progress) -> list[RequestOutput]:
+    def _finish(
+        self, requests: list[OpenRequest], use_tqdm: Progress, interrupt: InterruptBetweenSteps
+    ) -> list[RequestOutput]:
         """Run steps until these are all finished."""
         results: dict[int, RequestOutput] = {}
         bar = _ProgressBar(len(requests), use_tqdm)
         try:
             while len(results) < len(requests):
+                interrupt.check()
                 for request in self.engine.step():
                     output = request.take()
                     assert output is not None, "a finished request has its last output"
@@ -243,8 +252,10 @@ def _listed(prompts: Any) -> Sequence[Prompt]:
     """A list of prompts, from one prompt or many."""
     if isinstance(prompts, (str, Mapping)):
         return [prompts]
-    one = len(prompts) > 0 and all(isinstance(p, int) for p in prompts)
-    return [prompts] if one else list(prompts)
+    if not isinstance(prompts, Iterable):
+        raise ClientError(f"prompts must be one prompt or a list of them, not {prompts!r}.", "prompts")
+    listed = list(prompts)
+    return [listed] if listed and all(isinstance(p, int) for p in listed) else listed
 
 
 def _one_each(value: Any, count: int, what: str) -> Sequence[Any]:

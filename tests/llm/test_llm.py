@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -180,3 +183,48 @@ def test_without_a_tokenizer() -> None:
     with pytest.raises(ClientError, match="no tokenizer"):
         llm.get_tokenizer()
     llm.shutdown()
+
+
+def test_threads_take_turns(llm: LLM) -> None:
+    prompts = ["The capital of France is", "2 + 2 ="]
+    alone = [o.outputs[0].token_ids for o in llm.generate(prompts, GREEDY, use_tqdm=False)]
+    results: list[list[list[int]]] = []
+
+    def work() -> None:
+        results.append([o.outputs[0].token_ids for o in llm.generate(prompts, GREEDY, use_tqdm=False)])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == [alone] * 4
+
+
+def test_an_interrupt_ends_generate_and_leaves_the_rest_in_order(llm: LLM) -> None:
+    alone = llm.generate("The capital of France is", GREEDY, use_tqdm=False)[0].outputs[0].token_ids
+    endless = SamplingParams(temperature=0.0, max_tokens=3000, ignore_eos=True)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        llm.generate(["a", "b"], endless, use_tqdm=False)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert llm.engine.num_unfinished == 0
+    llm.engine.call("check_integrity")
+    assert llm.generate("The capital of France is", GREEDY, use_tqdm=False)[0].outputs[0].token_ids == alone
+
+
+@pytest.mark.parametrize(
+    ("prompts", "params", "message"),
+    [
+        (None, GREEDY, "prompts must be"),
+        ([None], GREEDY, "a prompt must be"),
+        ({"text": "a"}, GREEDY, "'text'"),
+        ("a", {"temperature": 0}, "sampling_params must be SamplingParams"),
+        (["a", "b"], [GREEDY], "must be the same"),
+    ],
+)
+def test_wrong_input_is_named(llm: LLM, prompts: Any, params: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        llm.generate(prompts, params, use_tqdm=False)
+    assert llm.engine.num_unfinished == 0
