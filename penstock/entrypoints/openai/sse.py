@@ -76,7 +76,7 @@ class EventStream(Response):
             self._started = True
             start: Message = {"type": "http.response.start", "status": 200, "headers": list(_HEADERS)}
             await self._raw_send(start)
-        self._sending_since = self._last_sent
+        self._sending_since = self._loop.time()
         await self._raw_send({"type": "http.response.body", "body": data, "more_body": not last})
         self._sending_since = None
         self._last_sent = self._loop.time()
