@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.config.hub import local_model_dir
-from penstock.tokenizers.chat_template import ChatTemplate
-from penstock.tokenizers.tokenizer import Tokenizer
+from penstock.tokenizers.tokenizer import Tokenizer, chat_template_of
 
 
 def load_tokenizer(model: str | None) -> Tokenizer:
@@ -16,7 +15,7 @@ def load_tokenizer(model: str | None) -> Tokenizer:
 
 def chat_wrapper(tokenizer: Tokenizer) -> Callable[[str], str] | None:
     """A function that puts a user's message into the model's chat template; None if the model has none."""
-    template = ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens)
+    template = chat_template_of(tokenizer)
     if not template.exists:
         return None
     return lambda text: template.render([{"role": "user", "content": text}])

@@ -27,8 +27,7 @@ from penstock.observability.stats import StatsRecorder
 from penstock.outputs import RequestOutput
 from penstock.params import SamplingParams
 from penstock.scheduler.plan import EngineOutput
-from penstock.tokenizers.chat_template import ChatTemplate
-from penstock.tokenizers.tokenizer import Tokenizer
+from penstock.tokenizers.tokenizer import Tokenizer, chat_template_of
 
 OUTPUTS_PER_TURN = 128  # outputs handled before other tasks of the loop get their turn
 
@@ -51,10 +50,7 @@ class AsyncLLM:
         self.stats = stats
         path = config.model.tokenizer_path
         self.tokenizer = None if path is None else Tokenizer.from_folder(path)
-        self.chat_template = ChatTemplate(
-            self.tokenizer.chat_template if self.tokenizer else None,
-            self.tokenizer.special_tokens if self.tokenizer else None,
-        )
+        self.chat_template = chat_template_of(self.tokenizer)
         self._inputs = InputProcessor.for_model(config.model, self.tokenizer)
         self._outputs = OutputProcessor(stats)
         self._core = CoreSupervisor(config, self._on_outputs, self._fail_open, self._working_since)

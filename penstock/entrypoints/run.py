@@ -19,7 +19,8 @@ from penstock.engine.sync_engine import SyncEngine
 from penstock.errors import StartError
 from penstock.observability import logging as our_logging
 from penstock.params import RequestOutputKind, SamplingParams
-from penstock.tokenizers.chat_template import ChatTemplate, read_template_option
+from penstock.tokenizers.chat_template import read_template_option
+from penstock.tokenizers.tokenizer import chat_template_of
 
 RULE = """With two arguments the first is the model. A single one is the model if it is
 a folder or looks like a hub id (owner/name), else the prompt, for --model or the
@@ -101,7 +102,7 @@ def _prompt_text(engine: SyncEngine, prompt: str, args: argparse.Namespace) -> t
     """What the model is to continue, and whether that is a conversation in its chat template."""
     if engine.tokenizer is None:
         raise StartError("run needs a tokenizer: leave out --skip-tokenizer-init.")
-    template = ChatTemplate(engine.tokenizer.chat_template, engine.tokenizer.special_tokens)
+    template = chat_template_of(engine.tokenizer)
     if args.chat_template is not None:
         template = template.replaced(read_template_option(args.chat_template))
     if args.raw or not template.exists:

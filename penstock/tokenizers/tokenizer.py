@@ -193,6 +193,11 @@ class Tokenizer:
         return None if token is None else self.backend.token_to_id(token)
 
 
+def chat_template_of(tokenizer: Tokenizer | None) -> ChatTemplate:
+    """The model's own template; `.exists` is false if it, or the tokenizer, has none."""
+    return ChatTemplate(None) if tokenizer is None else ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens)
+
+
 def _not_unicode() -> ClientError:
     return ClientError("the text holds characters that are not valid Unicode (lone surrogates).", "prompt")
 

@@ -20,8 +20,7 @@ from penstock.errors import (
 )
 from penstock.outputs import CompletionOutput, Logprob, PositionLogprobs, RequestOutput
 from penstock.params import RequestOutputKind, SamplingParams
-from penstock.tokenizers.chat_template import ChatTemplate
-from penstock.tokenizers.tokenizer import Tokenizer
+from penstock.tokenizers.tokenizer import Tokenizer, chat_template_of
 
 MODEL = Path(__file__).resolve().parents[2] / "penstock" / "assets" / "tiny"
 MAX_MODEL_LEN = 256
@@ -54,7 +53,7 @@ class FakeEngine:
         self.config = config()
         self.tokenizer = Tokenizer.from_folder(MODEL)
         self.inputs = InputProcessor.for_model(self.config.model, self.tokenizer)
-        self.chat_template = ChatTemplate(self.tokenizer.chat_template, self.tokenizer.special_tokens)
+        self.chat_template = chat_template_of(self.tokenizer)
         self.sentence = self.tokenizer.encode(SENTENCE)
         self.delay_s = 0.0
         self.ready = True
