@@ -6,8 +6,9 @@
         ContextLengthError              400  the prompt does not fit the context
         UnsupportedError                501  a real feature that this model or build does not have
       DeadlineError                     408  the request waited or ran longer than its deadline
-      OverloadedError                   429  the queue is full; the answer says when to try again
-      NotReadyError                     503  the model is loading or the server is stopping
+      RetryLaterError                        not now, but soon; the answer says when to try again
+        OverloadedError                 429  the queue is full
+        NotReadyError                   503  the model is loading or the server is stopping
       EngineError                       500  the engine failed while it worked on the request
         EngineDeadError                 500  the engine is gone
       StartError (a ValueError)         none the server or LLM cannot start with these options or files
@@ -70,31 +71,31 @@ class DeadlineError(PenstockError):
     kind = "TimeoutError"
 
 
-class OverloadedError(PenstockError):
-    """The queue is full.
+class RetryLaterError(PenstockError):
+    """Not now, but soon.
 
     Args:
         message: one sentence for the client.
         retry_after_s: seconds after which a retry is sensible.
     """
 
-    status = 429
-    kind = "RateLimitError"
-
     def __init__(self, message: str, retry_after_s: float = 1.0):
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
-class NotReadyError(PenstockError):
+class OverloadedError(RetryLaterError):
+    """The queue is full."""
+
+    status = 429
+    kind = "RateLimitError"
+
+
+class NotReadyError(RetryLaterError):
     """The server is loading its model or is stopping."""
 
     status = 503
     kind = "ServiceUnavailableError"
-
-    def __init__(self, message: str, retry_after_s: float = 1.0):
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class EngineError(PenstockError):

@@ -20,9 +20,8 @@ from penstock.errors import (
     DeadlineError,
     EngineDeadError,
     EngineError,
-    NotReadyError,
-    OverloadedError,
     PenstockError,
+    RetryLaterError,
 )
 from penstock.observability.logging import get_logger
 
@@ -86,7 +85,7 @@ def error_response(exc: BaseException) -> Response:
 
 
 def _headers(exc: BaseException) -> dict[str, str]:
-    if isinstance(exc, (OverloadedError, NotReadyError)):
+    if isinstance(exc, RetryLaterError):
         seconds = max(exc.retry_after_s, 0.001)
         return {
             "Retry-After": str(max(1, math.ceil(seconds))),
