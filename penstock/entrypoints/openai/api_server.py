@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -138,6 +139,7 @@ async def serve_engine(
         server = HttpServer(uvicorn_settings(app, args), lambda: front.failed)
         front.on_failure = server.stop
         _announce(app, args, sock)
+        gc.freeze()  # what is loaded stays: a full collection with it stopped all streams for up to 60 ms
         refresher = asyncio.create_task(refresh_tls(server.config, args)) if args.enable_ssl_refresh else None
         try:
             with _Stopper(front, server, args.shutdown_timeout):
