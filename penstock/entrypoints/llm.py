@@ -25,8 +25,8 @@ from penstock.entrypoints.interrupt import InterruptBetweenSteps
 from penstock.errors import ClientError, UnsupportedError
 from penstock.outputs import RequestOutput
 from penstock.params import RequestOutputKind, SamplingParams
-from penstock.tokenizers.chat_template import ChatTemplate, Message, read_template_option
-from penstock.tokenizers.tokenizer import Tokenizer
+from penstock.tokenizers.chat_template import Message, read_template_option
+from penstock.tokenizers.tokenizer import Tokenizer, chat_template_of
 
 Progress = bool | Callable[..., Any]
 
@@ -50,10 +50,7 @@ class LLM:
         config = resolve(args, usage="offline")
         self.engine = SyncEngine.from_config(config)
         self._turn = threading.Lock()  # threads take turns: the engine steps for one caller at a time
-        tokenizer = self.engine.tokenizer
-        self._chat_template = ChatTemplate(
-            tokenizer.chat_template if tokenizer else None, tokenizer.special_tokens if tokenizer else None
-        )
+        self._chat_template = chat_template_of(self.engine.tokenizer)
         if chat_template is not None:
             self._chat_template = self._chat_template.replaced(read_template_option(chat_template))
 

@@ -100,7 +100,7 @@ def test_n_answers_logprobs_and_stop(llm: LLM) -> None:
 
 
 def test_sampling_repeats_from_one_start_to_the_next(llm: LLM) -> None:
-    params = SamplingParams(temperature=1.0, max_tokens=6, ignore_eos=True)
+    params = SamplingParams(temperature=2.0, max_tokens=24, ignore_eos=True)
     first, second = LLM(**OPTIONS, seed=5), LLM(**OPTIONS, seed=5)
     assert texts(first.generate(["a", "b"], params, use_tqdm=False)) == texts(
         second.generate(["a", "b"], params, use_tqdm=False)
