@@ -42,7 +42,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._headers_are_there()
-        if len(self.url) + sum(len(n) + len(v) for n, v in self.headers) > MAX_HEADER_BYTES:
+        if len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers) > MAX_HEADER_BYTES:
             self._too_large = True
             raise ValueError("headers too large")  # the parser stops, and `send_400_response` is called
         super().on_headers_complete()
