@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from penstock.ops.rows import row_chunks
+from penstock.ops.rows import CACHE_ELEMENTS, row_chunks
 
 WIDEST = 1 << 15  # torch cuts the sum of a single row of this width or more among threads, which changes its bits
 
@@ -12,12 +12,18 @@ WIDEST = 1 << 15  # torch cuts the sum of a single row of this width or more amo
 def rms_norm(x_TH: torch.Tensor, weight_H: torch.Tensor, eps: float) -> torch.Tensor:
     """x / sqrt(mean(x^2) + eps) * weight, [..., H] of x's type. A row's bits do not depend on the others."""
     assert x_TH.shape[-1] < WIDEST
+    if x_TH.numel() <= CACHE_ELEMENTS:
+        return _norm(x_TH, weight_H, eps)
     out_TH = torch.empty(x_TH.shape, dtype=x_TH.dtype, device=x_TH.device)
     for rows in row_chunks(x_TH.shape[0], x_TH[0].numel()):
-        x = x_TH[rows].float()
-        scale = x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
-        out_TH[rows] = (x * scale).to(x_TH.dtype) * weight_H
+        out_TH[rows] = _norm(x_TH[rows], weight_H, eps)
     return out_TH
+
+
+def _norm(x_RH: torch.Tensor, weight_H: torch.Tensor, eps: float) -> torch.Tensor:
+    x = x_RH.float()
+    scale = x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+    return (x * scale).to(x_RH.dtype) * weight_H
 
 
 def add_rms_norm(
