@@ -181,6 +181,21 @@ def _drains_on_sigterm(server: RunningServer) -> None:
         probe.bind(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
 
 
+def test_every_streamed_choice_repeats_the_prompt_with_its_logprobs(server: RunningServer) -> None:
+    """Also a choice that begins later than the others, because the prompts do not fit one step."""
+    prompt = [100 + i % 3000 for i in range(1500)]
+    body = {"prompt": prompt, "n": 2, "seed": 1, "max_tokens": 2, "ignore_eos": True, "echo": True, "logprobs": 0}
+    whole = httpx.post(server.openai_url + "/completions", json=body, timeout=60).json()["choices"]
+    streamed: list[list[float | None]] = [[], []]
+    with httpx.stream("POST", server.openai_url + "/completions", json={**body, "stream": True}, timeout=60) as events:
+        for line in events.iter_lines():
+            if line.startswith("data: {"):
+                for choice in json.loads(line[6:])["choices"]:
+                    streamed[choice["index"]] += choice["logprobs"]["token_logprobs"]
+    assert streamed == [c["logprobs"]["token_logprobs"] for c in whole]
+    assert len(streamed[0]) == 1502
+
+
 def wait_for_health(http: httpx.Client, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 40
     while time.monotonic() < deadline:

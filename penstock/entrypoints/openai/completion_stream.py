@@ -11,7 +11,7 @@ from penstock.entrypoints.openai.logprobs import CompletionLogprobsBuilder
 from penstock.entrypoints.openai.service import Service
 from penstock.entrypoints.openai.usage_json import usage_json
 from penstock.errors import EngineError
-from penstock.outputs import CompletionOutput, RequestOutput
+from penstock.outputs import CompletionOutput, PositionLogprobs, RequestOutput
 
 _encode = msgspec.json.Encoder().encode
 _PLAIN_TAIL = (
@@ -60,6 +60,9 @@ class CompletionStream:
         self._logprobs = None if logprobs is None else [logprobs() for _ in range(count)]
         self._begun = [False] * count
         self._cached = [0] * len(prompt_ids)
+        self._prompt_logprobs: dict[
+            int, list[PositionLogprobs | None]
+        ] = {}  # by prompt; they come once for all choices
         self._tokens = 0
         self._open = count
         self._fingerprint = _encode(service.fingerprint)
@@ -70,10 +73,12 @@ class CompletionStream:
         """Events for what is new in the answers to one prompt; b"" if there is nothing to say."""
         if output.num_cached_tokens is not None:
             self._cached[prompt] = output.num_cached_tokens
+        if output.prompt_logprobs is not None:
+            self._prompt_logprobs[prompt] = output.prompt_logprobs
         outputs = output.outputs
         if len(outputs) == 1:
-            return self._chunk(prompt, output, outputs[0])
-        return b"".join([self._chunk(prompt, output, o) for o in outputs])
+            return self._chunk(prompt, outputs[0])
+        return b"".join([self._chunk(prompt, o) for o in outputs])
 
     def end(self) -> bytes:
         """The usage chunk, if there is one."""
@@ -81,14 +86,14 @@ class CompletionStream:
             return b""
         return b'%s],"usage":%s,"system_fingerprint":%s}\n\n' % (self._head, self._usage(), self._fingerprint)
 
-    def _chunk(self, prompt: int, output: RequestOutput, out: CompletionOutput) -> bytes:
+    def _chunk(self, prompt: int, out: CompletionOutput) -> bytes:
         index = prompt * self._n + out.index
         if self._plain and out.finish_reason is None:
             self._tokens += len(out.token_ids)
             return b"".join((self._text_heads[index], _encode(out.text), _PLAIN_TAIL)) if out.text else b""
-        return self._full_chunk(index, prompt, output, out)
+        return self._full_chunk(index, prompt, out)
 
-    def _full_chunk(self, index: int, prompt: int, output: RequestOutput, out: CompletionOutput) -> bytes:
+    def _full_chunk(self, index: int, prompt: int, out: CompletionOutput) -> bytes:
         if out.finish_reason == "error":
             raise EngineError("the engine failed on this request")
         first = not self._begun[index]
@@ -102,8 +107,8 @@ class CompletionStream:
         shown = b"null"
         if self._logprobs is not None:
             builder = self._logprobs[index]
-            if first and self._echo is not None and output.prompt_logprobs is not None:
-                builder.add(self._prompt_ids[prompt], output.prompt_logprobs)
+            if first and self._echo is not None and prompt in self._prompt_logprobs:
+                builder.add(self._prompt_ids[prompt], self._prompt_logprobs[prompt])
             builder.add(ids, logprobs)
             shown = _encode(builder.take())
         if not text and not ids and out.finish_reason is None:
