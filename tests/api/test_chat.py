@@ -226,6 +226,12 @@ BAD = [
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "BadRequestError", "messages"),
     ({"cache_salt": "a/b"}, "BadRequestError", "cache_salt"),
     ({"messages": [{"role": "user", "content": "x " * 600}]}, "BadRequestError", "input_tokens"),
+    ({"messages": [{"role": "user", "content": "x"}] * 500}, "BadRequestError", "input_tokens"),
+    (
+        {"messages": [{"role": "user", "content": "x"}] * 500 + [{"role": "user", "content": 5}]},
+        "BadRequestError",
+        "messages",
+    ),
 ]
 
 

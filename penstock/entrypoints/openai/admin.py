@@ -15,7 +15,7 @@ from penstock.entrypoints.openai.answers import (
     TokenizeAnswer,
 )
 from penstock.entrypoints.openai.body import read_body
-from penstock.entrypoints.openai.chat import render
+from penstock.entrypoints.openai.chat import rendered
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.service import Service
 from penstock.entrypoints.openai.types import ChatRequest, DetokenizeRequest, TokenizeRequest
@@ -72,7 +72,7 @@ async def tokenize(request: Request, front: Front) -> Response:
     service.check_model(body.model)
     tokenizer = _tokenizer(service)
     if body.messages is not None:
-        text, special = render(_as_chat(body), service), bool(body.add_special_tokens)
+        text, special = await rendered(_as_chat(body), service), bool(body.add_special_tokens)
     elif body.prompt is not None:
         text, special = body.prompt, body.add_special_tokens is not False
     else:
