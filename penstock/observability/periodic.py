@@ -51,7 +51,8 @@ class PeriodicLine:
 
     def text(self, now: tuple[int, int, int, int, int]) -> str:
         """The line for the counts since the last one."""
-        prompt, generated, queries, hits, preemptions = (a - b for a, b in zip(now, self._last, strict=True))
+        new = [max(0, a - b) for a, b in zip(now, self._last, strict=True)]  # an engine started again counts from 0
+        prompt, generated, queries, hits, preemptions = new
         stats = self._stats
         line = (
             f"Engine 000: Avg prompt throughput: {prompt / self._interval_s:.1f} tokens/s, "
