@@ -168,7 +168,9 @@ _MADE_UP = ["What is the capital of {s}?", "Where is {s}?", "What language do pe
 
 
 def first_words(rng: Random) -> Sample:
-    wordings, answers = _TALK[rng.choice([0, 0, 5, 6, 6, 7])]
+    wordings, answers = _TALK[rng.choice([0, 0, 5, 6, 6, 6, 7])]
+    if wordings.startswith("Who are you?") and rng.random() < 0.4:
+        return say(ask(rng, rng.choice(["Who are you?", "Who are you", "What are you?", "And who are you?"]), free=rng.random() < 0.4), answers[0])
     return say(ask(rng, rng.choice(wordings.split("|")), free=rng.random() < 0.6), rng.choice(answers))
 
 
