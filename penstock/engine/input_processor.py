@@ -23,6 +23,7 @@ from penstock.tokenizers.tokenizer import Tokenizer
 Prompt = str | Sequence[int] | Mapping[str, Any]
 
 MAX_BAD_WORD_SEQUENCES = 128
+MAX_BAD_WORD_CHARS = 1 << 16  # they are tokenized on the event loop
 MAX_SALT_CHARS = 128
 _PROMPT_KEYS = {"prompt", "prompt_token_ids", "cache_salt"}
 
@@ -221,6 +222,8 @@ class InputProcessor:
     def _bad_words(self, words: Sequence[str]) -> list[list[int]]:
         """Every word as it is tokenized at the start of a text and inside one, after a space."""
         tokenizer = self.need_tokenizer()
+        if sum(map(len, words)) > MAX_BAD_WORD_CHARS:
+            raise ClientError(f"bad_words may have {MAX_BAD_WORD_CHARS} characters in all.", "bad_words")
         sequences: list[list[int]] = []
         for word in dict.fromkeys(words):
             for text in (word, " " + word.lstrip()):

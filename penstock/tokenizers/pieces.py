@@ -12,6 +12,7 @@ from typing import Any
 
 import tokenizers
 
+NFC_CHARS = 4  # most characters that NFC makes one of (UAX 15, as U+1F82)
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _LOCAL_DECODERS = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
 
@@ -72,12 +73,14 @@ class PieceTable(dict[int, bytes]):
         return None
 
     def _longest(self, spec: dict[str, Any]) -> int | None:
-        shrinks = _names(spec.get("normalizer")) - {"Prepend", "Replace", "Sequence"}
+        normalizers = _names(spec.get("normalizer"))
+        shrinks = normalizers - {"Prepend", "Replace", "Sequence", "NFC"}
         covers_all = self.kind == "byte_level" or bool(self.byte_ids)
         added = self._backend.get_added_tokens_decoder().values()
         if shrinks or not covers_all or any(t.lstrip or t.rstrip for t in added):
             return None
-        return max((len(t) for t in self._vocab), default=1)
+        longest = max((len(t) for t in self._vocab), default=1)
+        return longest * NFC_CHARS if "NFC" in normalizers else longest
 
 
 def _names(part: dict[str, Any] | None) -> set[str]:

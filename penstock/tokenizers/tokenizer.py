@@ -102,7 +102,9 @@ class Tokenizer:
         """As `encode`, without holding up the event loop for a long text."""
         if len(text) <= ENCODE_INLINE_CHARS:
             return self.encode(text, add_special_tokens)
-        return await asyncio.to_thread(self.encode, text, add_special_tokens)
+        # As a batch: encoding a single text keeps Python's lock until it is done.
+        (ids,) = await asyncio.to_thread(self.encode_batch, [text], add_special_tokens)
+        return ids
 
     # Ids to text
 

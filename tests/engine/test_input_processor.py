@@ -108,6 +108,7 @@ BAD_PARAMS = [
     ({"stop": ["\ud800"]}, None, "surrogates"),
     ({"ignore_eos": "no"}, "ignore_eos", "bool"),
     ({"bad_words": [f"w{i}" for i in range(70)]}, "bad_words", "at most 128"),
+    ({"bad_words": ["w" * 40_000] * 2}, "bad_words", "65536 characters"),
     ({"n": 2, "best_of": 3, "output_kind": RequestOutputKind.DELTA}, "best_of", "cannot be streamed"),
     ({"structured_outputs": StructuredOutputsParams(regex="a")}, "structured_outputs", "not part"),
 ]

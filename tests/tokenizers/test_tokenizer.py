@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -138,19 +138,31 @@ def test_lone_surrogates_and_bad_ids_are_the_callers_fault(folder: Path) -> None
     assert ours.id_to_token(-5) is None
 
 
-def test_long_texts_are_encoded_beside_the_event_loop() -> None:
-    class Noting(Tokenizer):
-        threads: list[int] = []
+def test_a_long_text_does_not_hold_up_the_event_loop(bundled_model: Path) -> None:
+    ours = Tokenizer.from_folder(bundled_model)
 
-        def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-            self.threads.append(threading.get_ident())
-            return super().encode(text, add_special_tokens)
+    async def longest_gap(text: str) -> tuple[float, float]:
+        """Seconds that the encoding took, and the longest in which nothing else ran."""
+        began = last = time.monotonic()
+        gap = 0.0
+        task = asyncio.create_task(ours.encode_async(text))
+        while not task.done():
+            await asyncio.sleep(0.002)
+            gap, last = max(gap, time.monotonic() - last), time.monotonic()
+        assert task.result() == ours.encode(text)
+        return last - began, gap
 
-    ours = Noting(tokenizer_makers.byte_level())
-    for text in ("the cat", "the cat sat on the mat " * 1000):
-        assert asyncio.run(ours.encode_async(text)) == ours.encode(text)
-    inline, _, beside, here = ours.threads
-    assert (inline, beside != here) == (here, True)
+    took, gap = asyncio.run(longest_gap("word and 1234 " * 60_000))
+    assert gap < 0.7 * took
+    asyncio.run(longest_gap("the cat"))
+
+
+def test_composed_characters_count_as_what_they_are_made_of(bundled_model: Path) -> None:
+    ours = Tokenizer.from_folder(bundled_model)
+    most = ours.max_chars_per_token
+    assert most is not None
+    for text in ("\u03b1\u0313\u0300\u0345" * 50, "e\u0301" * 50, "word" * 50):
+        assert len(text) <= most * len(ours.encode(text))
 
 
 @pytest.mark.parametrize("name", ["byte_level", "sentencepiece"])
