@@ -16,6 +16,7 @@ from penstock.errors import ClientError
 
 MAX_SEQUENCES = 16384
 MAX_STOP_STRINGS = 64
+MAX_REPETITION_PENALTY = 1e6  # far beyond any use, and with its inverse well inside what float32 logits can bear
 GREEDY_BELOW = 1e-5  # temperatures below this are greedy
 LOWEST_TEMPERATURE = 0.01  # and those between are raised to this, which keeps the softmax in range
 
@@ -193,6 +194,13 @@ def _check_ranges(p: SamplingParams) -> None:
     need(-2 <= p.presence_penalty <= 2, "presence_penalty", "must be in [-2, 2]", p.presence_penalty)
     need(-2 <= p.frequency_penalty <= 2, "frequency_penalty", "must be in [-2, 2]", p.frequency_penalty)
     need(p.repetition_penalty > 0, "repetition_penalty", "must be greater than zero", p.repetition_penalty)
+    low, high = 1 / MAX_REPETITION_PENALTY, MAX_REPETITION_PENALTY
+    need(
+        low <= p.repetition_penalty <= high,
+        "repetition_penalty",
+        f"must be in [{low:g}, {high:g}]",
+        p.repetition_penalty,
+    )
     need(p.temperature >= 0, "temperature", "must be non-negative", p.temperature)
     need(p.temperature <= 2, "temperature", "must be in [0, 2]", p.temperature)
     need(0 < p.top_p <= 1, "top_p", "must be in (0, 1]", p.top_p)
