@@ -48,6 +48,8 @@ BUDGETS = {
     "cuda_large": Budget(16, {"server": 1024, "offline": 1024}, {"server": 8192, "offline": 16384}),
 }
 LARGE_GPU_BYTES = 70 * GIB
+# Any of these makes a tokenizer; those behind the first are converted by transformers, if it is installed.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 SHORTEST_CONTEXT = 512  # tokens; a model is not served with less than this unless --max-model-len says so
 
 
@@ -141,7 +143,7 @@ def _tokenizer_dir(args: EngineArgs, model_dir: str) -> str | None:
             token=args.hf_token,
             weights=False,
         )
-    if not (Path(path) / "tokenizer.json").is_file():
+    if not any((Path(path) / name).is_file() for name in TOKENIZER_FILES):
         raise StartError(
             f"There is no tokenizer.json in {path}; --tokenizer names another folder, "
             "--skip-tokenizer-init does without."

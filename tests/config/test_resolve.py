@@ -393,6 +393,8 @@ def test_no_tokenizer(model: str) -> None:
     with pytest.raises(StartError, match=r"There is no tokenizer.json in .*; --tokenizer names another folder"):
         resolve(EngineArgs(model=model), usage="server")
     assert resolve(EngineArgs(model=model, skip_tokenizer_init=True), usage="server").model.tokenizer_path is None
+    (Path(model) / "tokenizer.model").write_bytes(b"")  # transformers may convert it
+    assert resolve(EngineArgs(model=model), usage="server").model.tokenizer_path == model
 
 
 @pytest.mark.parametrize(
