@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from paged_driver import PagedDriver, Sequence
 
 from penstock.config.hf import read_shape
 from penstock.layers.context import BuildContext
 from penstock.loading.loader import load_weights
 from penstock.models.registry import build
-
-transformers = pytest.importorskip("transformers")
 
 BASE = {
     "vocab_size": 199,
