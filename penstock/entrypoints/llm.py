@@ -144,7 +144,7 @@ class LLM:
         return self.engine.default_sampling_params()
 
     def reset_prefix_cache(self) -> bool:
-        """Forget cached prefixes; False if there was nothing to do it with."""
+        """Forget cached prefixes; False, and nothing happens, while requests are unfinished."""
         return bool(self.engine.call("reset_prefix_cache"))
 
     def shutdown(self) -> None:

@@ -141,7 +141,7 @@ class ParamsTable:
         """Give a slot its request's parameters.
 
         Args:
-            seed: the request's, or one made for a request without.
+            seed: of the request's random numbers.
 
         Raises:
             ClientError: a token id is outside of the vocabulary; the slot is unchanged.

@@ -6,7 +6,6 @@ no model; `step_inputs.py` turns its arrays into a step's tensors.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,8 +109,7 @@ class InputBatch:
         assert new.request_id not in self._slot_of
         slot = self._free.pop() if self._free else self._grow()
         try:
-            seed = new.params.seed
-            self._params.set(slot, new.params, _seed_of(new.request_id) if seed is None else seed)
+            self._params.set(slot, new.params, new.params.seed or 0)  # the front gives a seed to whoever brings none
             token_ids = self._checked(new.token_ids)
         except Exception as e:  # boundary: whatever is wrong with one request's values ends that request only
             self._failed[new.request_id] = f"{type(e).__name__}: {e}"
@@ -161,11 +159,6 @@ class InputBatch:
         self.num_prompt_logprobs = _heightened(self.num_prompt_logprobs)
         self._free = list(range(2 * old - 1, old, -1))
         return old
-
-
-def _seed_of(request_id: str) -> int:
-    """A seed for a request without one: its own, and the same again after a preemption."""
-    return int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8).digest(), "little")
 
 
 def _widened(table: Table, columns: int) -> Table:

@@ -99,17 +99,6 @@ def test_min_tokens_holds_back_the_end(factory: RunnerFactory) -> None:
     assert 8 not in held.answer[:2]
 
 
-def test_a_request_without_a_seed_repeats_itself_after_preemption(factory: RunnerFactory) -> None:
-    def unseeded() -> Request:
-        return request("u", temperature=1.0)
-
-    driver, interrupted = factory.driver(), unseeded()
-    driver.step([(interrupted, 11)])
-    driver.remove(interrupted)
-    driver.run_alone(interrupted)
-    assert interrupted.answer == factory.driver().run_alone(unseeded()).answer
-
-
 def test_a_plan_that_does_not_follow_on_is_refused(factory: RunnerFactory) -> None:
     params = SamplingParams()
     new = NewRow("n", [1, 2, 3], 3, params)
