@@ -92,6 +92,13 @@ VARIABLES: dict[str, Variable] = {
     "ALLOW_LONG_MAX_MODEL_LEN": _ours(
         "ALLOW_LONG_MAX_MODEL_LEN", _bool, False, "Allow --max-model-len beyond what the model was made for."
     ),
+    "CPU_ISA": _ours(
+        "CPU_ISA",
+        str,
+        "auto",
+        "Instruction set of the CPU kernels: auto, a name such as avx2, or torch (none).",
+        None,
+    ),
     # Of others, read here because nobody else reads the environment.
     "OMP_NUM_THREADS": Variable(
         _threads, 0, "Threads for computing, if there is no --cpu-threads.", ("OMP_NUM_THREADS",), "a number of threads"

@@ -58,6 +58,7 @@ LEAVES = {  # folders shown as a whole
     "assets": "the bundled model: weights, tokenizer, chat template",
     "csrc": "C++ kernels behind ops/",
 }
+BUILT = {".so", ".dylib", ".pyd"}
 OTHER_FILES = {"py.typed": "Says to type checkers that the package is typed."}
 
 
@@ -102,7 +103,7 @@ def _folder(path: Path, depth: int) -> list[str]:
     lines = _entry(path.name + "/", LEAVES.get(name) or FOLDERS[name][1], depth)
     if name in LEAVES:
         return lines
-    children = [p for p in path.iterdir() if p.name != "__pycache__"]
+    children = [p for p in path.iterdir() if p.name != "__pycache__" and p.suffix not in BUILT]
     order = {folder: i for i, folder in enumerate([*FOLDERS, *LEAVES])}
     folders = [p for p in children if p.is_dir()]
     for folder in sorted(folders, key=lambda p: order.get(p.relative_to(PACKAGE).as_posix(), len(order))):

@@ -16,6 +16,7 @@ from penstock.layers.context import BuildContext
 from penstock.loading.loader import load_weights
 from penstock.models.interface import Model
 from penstock.models.registry import build
+from penstock.ops import kernels
 from penstock.platforms.base import Device
 from penstock.scheduler.plan import StepPlan, StepResult
 from penstock.worker.capacity import BUDGETS, KVCapacity, KVDemand, size_pool
@@ -65,6 +66,7 @@ class Worker:
             )
         self._device = platforms.current(config.device.platform).device()
         self._threads = self._device.set_threads(config.device.cpu_threads or envs.OMP_NUM_THREADS)
+        kernels.use_threads(self._threads)
         on_progress("building the model", 0.0)
         dtype, torch_device = _DTYPES[config.model.dtype], self._device.torch_device
         context = BuildContext(dtype=dtype, device=torch_device, max_len=config.model.max_model_len)

@@ -1,0 +1,63 @@
+"""The compiled kernels (penstock/csrc), if they were built and are wanted. Each op calls them in its own file.
+
+Kernels take addresses: an op passes contiguous CPU tensors, whose types and shapes it has checked. Where `native` is
+None there are none, and the torch twins compute.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from penstock import envs
+from penstock.errors import StartError
+
+_built: Any
+try:
+    from penstock.ops import _kernels as _built  # type: ignore[attr-defined,no-redef]
+except ImportError:  # installed without a compiler
+    _built = None
+
+TYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/types.h
+TWINS = "torch"  # the name, beside those of instruction sets, that asks for the torch twins
+
+
+native: Any = None
+
+
+def choose(name: str = "auto") -> None:
+    """Compute with the kernels for an instruction set, "auto" for the best one here, or "torch" for the twins.
+
+    Raises:
+        StartError: the machine or this installation has no kernels of that name.
+    """
+    global native
+    known = [TWINS, *(_built.isas() if _built else [])]
+    if name != "auto" and name not in known:
+        raise StartError(f"PENSTOCK_CPU_ISA={name} cannot be used here; there are: auto, {', '.join(known)}.")
+    native = None if name == TWINS else _built
+    if native is not None:
+        native.set_isa(known[-1] if name == "auto" else name)
+
+
+def names() -> list[str]:
+    """What `choose` accepts on this machine, "auto" aside; the best last."""
+    return [TWINS, *(_built.isas() if _built else [])]
+
+
+def describe() -> str:
+    """What computes, for a log line."""
+    if native is not None:
+        return f"C++ kernels for {native.isa()}"
+    return "plain torch, as PENSTOCK_CPU_ISA asks" if _built else "plain torch: the C++ kernels were not built"
+
+
+def use_threads(count: int) -> None:
+    """Compute with `count` threads."""
+    if native is not None:
+        native.set_num_threads(count)
+    torch.set_num_threads(count)
+
+
+choose(envs.CPU_ISA)
