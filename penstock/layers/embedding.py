@@ -8,7 +8,6 @@ from torch import nn
 from penstock.layers.context import BuildContext
 from penstock.layers.linear import Linear
 from penstock.ops.embedding import embedding
-from penstock.ops.linear import RowPlan, linear, plan_rows
 
 
 class Embedding(nn.Module):
@@ -28,29 +27,33 @@ class Embedding(nn.Module):
         return embedding(token_ids_T, self.weight)
 
 
-class TiedHead(nn.Module):
-    """Logits by the embedding's own table. A copy of it in the checkpoint is left unread."""
-
-    def __init__(self, table: Embedding, name: str):
-        super().__init__()
-        self._table = (table,)  # in a tuple, so that torch does not count the table as this module's too
-        self.redundant_names = (f"{name}.weight",)
-        self.row_plan = RowPlan()
-
-    def finish_loading(self) -> None:
-        self.row_plan = plan_rows(self._table[0].weight)
-
-    def forward(self, hidden_SH: torch.Tensor) -> torch.Tensor:
-        return linear(hidden_SH, self._table[0].weight, plan=self.row_plan).float()
-
-
 class Head(nn.Module):
-    """Logits by a matrix of their own."""
+    """Logits by a matrix of their own. `name` is its checkpoint name without ".weight"."""
 
     def __init__(self, context: BuildContext, hidden_size: int, vocab_size: int, name: str):
         super().__init__()
-        self.projection = Linear(context, hidden_size, {name: vocab_size})
+        method = context.linear_method.for_head(name)
+        self.projection = Linear(context, hidden_size, {name: vocab_size}, method=method)
 
     def forward(self, hidden_SH: torch.Tensor) -> torch.Tensor:
         logits_SV: torch.Tensor = self.projection(hidden_SH).float()
         return logits_SV
+
+
+class TiedHead(Head):
+    """A head whose matrix is the embedding, too. A copy of it under `unread` in the checkpoint is left unread."""
+
+    def __init__(self, context: BuildContext, hidden_size: int, vocab_size: int, name: str, unread: str):
+        super().__init__(context, hidden_size, vocab_size, name)
+        self.redundant_names = (f"{unread}.weight",)
+
+
+class TiedEmbedding(nn.Module):
+    """Token ids [T] -> [T, H], read from the matrix of the head."""
+
+    def __init__(self, head: TiedHead):
+        super().__init__()
+        self._projection = (head.projection,)  # in a tuple, so that torch does not count it as this module's too
+
+    def forward(self, token_ids_T: torch.Tensor) -> torch.Tensor:
+        return self._projection[0].rows(token_ids_T)

@@ -5,11 +5,15 @@ It loads itself: `slots` says which checkpoint name fills which part. How weight
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from penstock.layers.context import BuildContext
 from penstock.ops.linear import RowPlan
+from penstock.quantization.base import LinearMethod
+from penstock.quantization.slot import Slot
 
 
 class Linear(nn.Module):
@@ -19,25 +23,33 @@ class Linear(nn.Module):
         shards: checkpoint name (without ".weight") -> output features, in stacking order; q, k and v are one product
             of three shards.
         bias: whether every shard has a bias.
+        method: how the weight is stored, if not as the context says for products inside the model.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor | None
     row_plan: RowPlan
 
-    def __init__(self, context: BuildContext, in_features: int, shards: dict[str, int], bias: bool = False):
+    def __init__(
+        self,
+        context: BuildContext,
+        in_features: int,
+        shards: dict[str, int],
+        bias: bool = False,
+        method: LinearMethod | None = None,
+    ):
         super().__init__()
         self.empty = context.empty
         self.in_features = in_features
         self.shards = shards
         self.out_features = sum(shards.values())
-        self.method = context.linear_method
+        self.method = method or context.linear_method.for_product(shards)
         self.method.create_weights(self)
         self.register_buffer("bias", context.empty(self.out_features) if bias else None)
 
-    def slots(self) -> dict[str, torch.Tensor]:
-        """Checkpoint name -> the part of a tensor that it fills."""
-        slots = self.method.slots(self)
+    def slots(self) -> Mapping[str, torch.Tensor | Slot]:
+        """Checkpoint name -> the part of a tensor that it fills, or the slot that takes it."""
+        slots = dict(self.method.slots(self))
         if self.bias is not None:
             parts = self.bias.split(list(self.shards.values()))
             slots |= {f"{name}.bias": part for name, part in zip(self.shards, parts, strict=True)}
@@ -48,3 +60,7 @@ class Linear(nn.Module):
 
     def forward(self, x_TK: torch.Tensor) -> torch.Tensor:
         return self.method.apply(self, x_TK, self.bias)
+
+    def rows(self, ids_T: torch.Tensor) -> torch.Tensor:
+        """Rows of the weight, [T, in_features]."""
+        return self.method.rows(self, ids_T)

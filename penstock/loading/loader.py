@@ -62,8 +62,14 @@ def _read(slots: Slots, files: list[WeightFile], on_progress: Callable[[float], 
 def _make_up(slots: Slots) -> None:
     """Random matrices, the same for a name every time; norms of one, biases of zero."""
     for name, slot in slots.wanted.items():
-        if slot.dim() > 1:
-            generator = torch.Generator(device=slot.device).manual_seed(zlib.crc32(name.encode()))
-            slot.normal_(0.0, DUMMY_SPREAD, generator=generator)
+        made = slot if isinstance(slot, torch.Tensor) else torch.empty(slot.shape, dtype=slot.dtype)
+        generator = torch.Generator(device=made.device).manual_seed(zlib.crc32(name.encode()))
+        if not made.is_floating_point():
+            limits = torch.iinfo(made.dtype)
+            made.random_(limits.min, limits.max, generator=generator)
+        elif made.dim() > 1:
+            made.normal_(0.0, DUMMY_SPREAD, generator=generator)
         else:
-            slot.fill_(1.0 if name.endswith(".weight") else 0.0)
+            made.fill_(1.0 if name.endswith(".weight") else 0.0)
+        if made is not slot:
+            slot.copy_(made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol, runtime_checkable
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from penstock.errors import StartError
+from penstock.quantization.slot import Slot
 
 LISTED = 20  # names an error spells out
 PREFIX = "model."  # some checkpoints were saved from the decoder inside the model and lack it
@@ -20,8 +21,8 @@ PREFIX = "model."  # some checkpoints were saved from the decoder inside the mod
 class Fed(Protocol):
     """A layer that checkpoint tensors feed."""
 
-    def slots(self) -> dict[str, torch.Tensor]:
-        """Checkpoint name -> the tensor, or part of a fused one, that it fills."""
+    def slots(self) -> Mapping[str, torch.Tensor | Slot]:
+        """Checkpoint name -> the tensor, or part of a fused one, that it fills, or the slot that takes it."""
 
 
 @runtime_checkable
@@ -37,20 +38,20 @@ class Slots:
     """What a model wants filled.
 
     Attributes:
-        wanted: checkpoint name -> the tensor, or part of a fused one, that it fills.
+        wanted: checkpoint name -> the tensor, or part of a fused one, that it fills, or the slot that takes it.
         redundant: patterns of names that some checkpoints carry and that the model makes itself.
     """
 
-    wanted: dict[str, torch.Tensor]
+    wanted: dict[str, torch.Tensor | Slot]
     redundant: tuple[str, ...]
 
     @classmethod
     def of(cls, model: nn.Module) -> Slots:
         """Collects what the model's layers declare."""
-        wanted: dict[str, torch.Tensor] = {}
+        wanted: dict[str, torch.Tensor | Slot] = {}
         redundant: list[str] = []
         for module in model.modules():
-            own = module.slots() if isinstance(module, Fed) else {}
+            own = dict(module.slots()) if isinstance(module, Fed) else {}
             assert not own.keys() & wanted.keys(), f"two layers are fed by {own.keys() & wanted.keys()}"
             wanted |= own
             redundant += getattr(module, "redundant_names", ())
@@ -92,6 +93,8 @@ class Slots:
             )
         if slot.is_floating_point() and (not source.is_floating_point() or source.dtype.itemsize == 1):
             raise StartError(f"the weights do not fit the model. {target} is quantized ({source.dtype}), unexpectedly.")
+        if not slot.is_floating_point() and slot.dtype != source.dtype:
+            raise StartError(f"the weights do not fit the model. {target} should be {slot.dtype}, is {source.dtype}.")
         slot.copy_(source)
 
 

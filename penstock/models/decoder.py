@@ -16,7 +16,7 @@ from penstock.config.shape import ModelShape
 from penstock.layers.activation import ACTIVATIONS
 from penstock.layers.attention import Attention
 from penstock.layers.context import BuildContext
-from penstock.layers.embedding import Embedding, Head, TiedHead
+from penstock.layers.embedding import Embedding, Head, TiedEmbedding, TiedHead
 from penstock.layers.linear import Linear
 from penstock.layers.norm import RMSNorm
 from penstock.layers.rotary import Rotary
@@ -81,15 +81,18 @@ class Decoder(Model):
     def __init__(self, shape: ModelShape, context: BuildContext):
         super().__init__()
         traits = self.traits(shape)
-        self.embedding = Embedding(context, shape.vocab_size, shape.hidden_size, "model.embed_tokens")
         self.rotary = Rotary(context, shape.rope, shape.head_dim)
         self.layers = nn.ModuleList(Layer(context, shape, traits, i) for i in range(shape.num_layers))
         self.norm = RMSNorm(context, shape.hidden_size, shape.norm_eps, "model.norm")
-        self.head: nn.Module
+        table, vocab_size, hidden_size = "model.embed_tokens", shape.vocab_size, shape.hidden_size
+        self.head: Head
+        self.embedding: nn.Module
         if shape.tie_embeddings:
-            self.head = TiedHead(self.embedding, "lm_head")
+            self.head = TiedHead(context, hidden_size, vocab_size, table, unread="lm_head")
+            self.embedding = TiedEmbedding(self.head)
         else:
-            self.head = Head(context, shape.hidden_size, shape.vocab_size, "lm_head")
+            self.head = Head(context, hidden_size, vocab_size, "lm_head")
+            self.embedding = Embedding(context, vocab_size, hidden_size, table)
 
     @staticmethod
     @abstractmethod

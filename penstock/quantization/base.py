@@ -6,12 +6,15 @@ A method knows one layer at a time: its sizes and its shards' checkpoint names, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
 
+from penstock.ops.embedding import embedding
 from penstock.ops.linear import RowPlan, linear, plan_rows
 from penstock.plugins import Registry
+from penstock.quantization.slot import Slot
 
 METHODS = Registry("quantization method", {"none": "penstock.quantization.base:UnquantizedLinear"})
 
@@ -40,13 +43,21 @@ class LinearLayer(Protocol):
 class LinearMethod(ABC):
     """Weights are kept on the layer; a method holds only what its layers share."""
 
+    def for_product(self, names: Iterable[str]) -> LinearMethod:
+        """The method of a product inside the model that these checkpoint matrices feed."""
+        return self
+
+    def for_head(self, name: str) -> LinearMethod:
+        """The method of the product that gives logits; with tied embeddings its matrix is the embedding's, too."""
+        return self
+
     @abstractmethod
     def create_weights(self, layer: LinearLayer) -> None:
         """Give the layer its tensors, uninitialized."""
 
     @abstractmethod
-    def slots(self, layer: LinearLayer) -> dict[str, torch.Tensor]:
-        """Checkpoint name -> the (part of a) tensor it fills."""
+    def slots(self, layer: LinearLayer) -> Mapping[str, torch.Tensor | Slot]:
+        """Checkpoint name -> the (part of a) tensor it fills, or the slot that takes it."""
 
     @abstractmethod
     def finish_loading(self, layer: LinearLayer) -> None:
@@ -55,6 +66,10 @@ class LinearMethod(ABC):
     @abstractmethod
     def apply(self, layer: LinearLayer, x_TK: torch.Tensor, bias_N: torch.Tensor | None) -> torch.Tensor:
         """x @ weight.T + bias: [T, N]. A row's bits must not depend on T."""
+
+    @abstractmethod
+    def rows(self, layer: LinearLayer, ids_T: torch.Tensor) -> torch.Tensor:
+        """Rows of the weight, in the model's type: [T, K]. An embedding that shares the head's matrix reads them."""
 
 
 class UnquantizedLinear(LinearMethod):
@@ -66,7 +81,7 @@ class UnquantizedLinear(LinearMethod):
     def create_weights(self, layer: LinearLayer) -> None:
         layer.register_buffer("weight", layer.empty(layer.out_features, layer.in_features))
 
-    def slots(self, layer: LinearLayer) -> dict[str, torch.Tensor]:
+    def slots(self, layer: LinearLayer) -> Mapping[str, torch.Tensor | Slot]:
         parts = layer.weight.split(list(layer.shards.values()))
         return {f"{name}.weight": part for name, part in zip(layer.shards, parts, strict=True)}
 
@@ -79,6 +94,9 @@ class UnquantizedLinear(LinearMethod):
 
     def apply(self, layer: LinearLayer, x_TK: torch.Tensor, bias_N: torch.Tensor | None) -> torch.Tensor:
         return linear(x_TK, layer.weight, bias_N, layer.row_plan)
+
+    def rows(self, layer: LinearLayer, ids_T: torch.Tensor) -> torch.Tensor:
+        return embedding(ids_T, layer.weight)
 
 
 def method_for(quantization: dict[str, Any] | None) -> LinearMethod:
