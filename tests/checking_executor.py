@@ -2,7 +2,8 @@
 
 It keeps for each KV slot which prefix its content stands for, as real KV would: the fingerprint of all tokens
 up to the slot's own. So it sees when a row attends to a slot that was never written, was written for another prefix, or
-is overwritten while somebody else still needs it. The next token is a function of the fingerprint alone.
+is overwritten while somebody else still needs it. All rows of a step write before any reads, as in a layer of a model.
+The next token is a function of the fingerprint alone.
 """
 
 from __future__ import annotations
@@ -131,14 +132,17 @@ class CheckingExecutor(Executor):
         assert len({row.request_id for row in plan.rows}) == len(plan.rows) <= self.max_rows
         assert plan.num_tokens <= self.max_step_tokens
         self.num_tokens_run += plan.num_tokens
+        settled = {
+            (state.block_ids[i // self.block_size], i % self.block_size)
+            for state in self.known.values()
+            for i in range(state.num_computed or 0)
+        }
         for row in plan.rows:
             self._check(row)
-        holders: dict[int, int] = {}
-        for worker_row in self.known.values():
-            for block_id in worker_row.block_ids:
-                holders[block_id] = holders.get(block_id, 0) + 1
         for row in plan.rows:
-            self._write(row, holders)
+            self._write(row, settled)
+        for row in plan.rows:
+            self._read(row)
         future: Future[StepResult] = Future()
         future.set_result(StepResult(plan.step, [self._result(row) for row in plan.rows]))
         return future
@@ -153,7 +157,7 @@ class CheckingExecutor(Executor):
         assert {new.request_id for new in plan.new} <= {row.request_id for row in plan.rows}
 
     def _check(self, row: Row) -> None:
-        """Before anything is written in this step: tokens follow on, blocks exist, attended slots hold this prefix."""
+        """Tokens follow on from the last step's, and there are blocks for them."""
         state = self.known[row.request_id]
         end = row.num_computed + row.num_tokens
         assert row.num_tokens > 0
@@ -168,19 +172,29 @@ class CheckingExecutor(Executor):
         assert all(0 < block_id < self.num_blocks for block_id in row.new_block_ids)
         assert len(set(state.block_ids)) == len(state.block_ids)
         assert len(state.block_ids) * self.block_size >= end
-        for i in range(0, row.num_computed, self.block_size):
-            wanted = state.prints[i : min(i + self.block_size, row.num_computed)]
-            held = self.content[state.block_ids[i // self.block_size]][: len(wanted)]
-            assert held == wanted, f"{row.request_id} attends to the KV of another prefix"
 
-    def _write(self, row: Row, holders: dict[int, int]) -> None:
+    def _write(self, row: Row, settled: set[tuple[int, int]]) -> None:
+        """
+        Args:
+            settled: slots that somebody relies on, or that have been written in this step.
+        """
         state = self.known[row.request_id]
         end = row.num_computed + row.num_tokens
         for position in range(row.num_computed, end):
-            block_id = state.block_ids[position // self.block_size]
-            assert holders[block_id] == 1, f"{row.request_id} writes to a shared block"
-            self.content[block_id][position % self.block_size] = state.prints[position]
+            slot = (state.block_ids[position // self.block_size], position % self.block_size)
+            assert slot not in settled, f"{row.request_id} writes where others read, or a second time"
+            settled.add(slot)
+            self.content[slot[0]][slot[1]] = state.prints[position]
         state.num_computed = end
+
+    def _read(self, row: Row) -> None:
+        """All slots up to the row's last hold its own prefix."""
+        state = self.known[row.request_id]
+        end = row.num_computed + row.num_tokens
+        for i in range(0, end, self.block_size):
+            wanted = state.prints[i : min(i + self.block_size, end)]
+            held = self.content[state.block_ids[i // self.block_size]][: len(wanted)]
+            assert held == wanted, f"{row.request_id} attends to the KV of another prefix"
 
     def _result(self, row: Row) -> RowResult:
         state = self.known[row.request_id]

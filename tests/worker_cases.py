@@ -88,7 +88,7 @@ class Request:
     error: str | None = None
     computed: int = 0
     blocks: list[int] = field(default_factory=list)
-    is_known: bool = False  # to the worker
+    told: int = 0  # blocks that the worker has been told; 0 if it does not know the request
     borrowed: int = 0  # blocks at the front that belong to another request
 
     @property
@@ -121,13 +121,12 @@ class Driver:
         new, rows = [], []
         for request, count in batch:
             end = request.computed + count
-            new_blocks = [] if request.is_known else list(request.blocks)
             while len(request.blocks) * BLOCK < end:
                 request.blocks.append(self.free.pop())
-                new_blocks.append(request.blocks[-1])
-            if not request.is_known:
+            if not request.told:
                 new.append(NewRow(request.request_id, request.tokens, len(request.prompt), request.params))
-                request.is_known = True
+            new_blocks = request.blocks[request.told :]
+            request.told = len(request.blocks)
             samples = end == len(request.tokens)
             rows.append(Row(request.request_id, request.computed, count, new_blocks, samples))
         plan = StepPlan(self.num_steps, self.gone, new, rows)
@@ -150,15 +149,16 @@ class Driver:
 
     def remove(self, request: Request) -> None:
         """The request is finished, or preempted: it may come back and starts again."""
-        if request.is_known:
+        if request.told:
             self.gone.append(request.request_id)
         self.free += request.blocks[request.borrowed :]
-        request.blocks, request.computed, request.is_known, request.borrowed = [], 0, False, 0
+        request.blocks, request.computed, request.told, request.borrowed = [], 0, 0, 0
 
     def share_prefix(self, owner: Request, request: Request, num_blocks: int) -> None:
-        """Let a request that has not begun use the owner's first blocks."""
+        """Let a request that has not begun use the owner's first blocks, which are computed or run in the same step."""
         assert not request.blocks
-        assert owner.computed >= num_blocks * BLOCK
+        while len(owner.blocks) < num_blocks:
+            owner.blocks.append(self.free.pop())
         assert owner.tokens[: num_blocks * BLOCK] == request.tokens[: num_blocks * BLOCK]
         request.blocks, request.computed, request.borrowed = owner.blocks[:num_blocks], num_blocks * BLOCK, num_blocks
 

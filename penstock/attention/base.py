@@ -72,7 +72,8 @@ class AttentionBackend(ABC):
 
     @abstractmethod
     def write_kv(self, layer: int, k_TGD: torch.Tensor, v_TGD: torch.Tensor, meta: Any) -> None:
-        """Store the running tokens' keys and values in their slots."""
+        """Store the running tokens' keys and values in their slots, all of them before it returns: a row of this step
+        may read what another row of it writes."""
 
     @abstractmethod
     def forward(self, layer: int, q_THD: torch.Tensor, meta: Any) -> torch.Tensor:

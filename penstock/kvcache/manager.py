@@ -90,7 +90,8 @@ class KVCacheManager:
         return True
 
     def publish(self, seq: KVSequence, num_computed: int) -> None:
-        """The first `num_computed` tokens are in the cache for good: let others share the full blocks."""
+        """The first `num_computed` tokens are computed, or will be before anyone who asks later: let others share the
+        full blocks."""
         if num_computed < seq.publish_at:
             return
         self._extend_hashes(seq)

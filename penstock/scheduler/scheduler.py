@@ -4,8 +4,8 @@ There is no prefill and no decode: each request has tokens that are computed and
 some of the second kind to the first, under one budget. Knows no tensors, no tokenizer, no text and no HTTP.
 
 `num_computed` advances in `schedule`, so that a next step could be planned before this one's result is in; `update`
-works with the numbers of the plan's rows and never with `num_computed`. Blocks become visible in the prefix cache in
-`update`, when their content exists.
+works with the numbers of the plan's rows and never with `num_computed`. Full blocks are shared from the moment their
+tokens are planned: in every layer a step writes the keys of all its rows, failing ones too, before any row reads them.
 """
 
 from __future__ import annotations
@@ -171,6 +171,8 @@ class Scheduler:
                 new_block_ids = self._introduce(plan, request)
             rows.append(Row(request.request_id, computed, num_tokens, new_block_ids, end == known))
             request.num_computed = end
+            if end >= request.publish_at:
+                self.kv.publish(request, end)
             budget -= num_tokens
         return budget
 
@@ -264,7 +266,7 @@ class Scheduler:
     # ---- results
 
     def update(self, plan: StepPlan, result: StepResult) -> list[EngineOutput]:
-        """Take in the result of a plan: new tokens, ends, and blocks that can be shared from now on."""
+        """Take in the result of a plan: new tokens and ends."""
         assert result.step == plan.step
         outputs, self._outputs = self._outputs, []
         requests = self._requests
@@ -279,9 +281,6 @@ class Scheduler:
                 self._end(request)
                 any_ended = True
                 continue
-            end = row.num_computed + row.num_tokens
-            if end >= request.publish_at:
-                self.kv.publish(request, end)
             token_ids = got.token_ids
             assert row.samples == bool(token_ids)
             count, reason, stop_id = request.append(token_ids)

@@ -6,7 +6,7 @@ no model; `step_inputs.py` turns its arrays into a step's tensors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,19 +24,19 @@ Table = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class StepRows:
-    """The rows of a plan that run, as arrays in the plan's order.
+    """The rows of a plan, as arrays in its order.
 
     Attributes:
         slots_R, num_computed_R, num_tokens_R: int64.
         sampling: indices of the rows that sample.
-        failed: (place in the plan, reason) of rows that cannot run; they are not in the arrays.
+        failed: why rows fail, by index. They do not sample, but they run: others may share what they compute.
     """
 
     slots_R: Int64Array
     num_computed_R: Int64Array
     num_tokens_R: Int64Array
     sampling: Int64Array
-    failed: list[tuple[int, str]] = field(default_factory=list)
+    failed: dict[int, str]
 
 
 class InputBatch:
@@ -69,21 +69,20 @@ class InputBatch:
             self._remove(request_id)
         for new in plan.new:
             self._add(new)
-        rows, failed = plan.rows, []
-        if self._failed:
-            failed = [(i, self._failed[r.request_id]) for i, r in enumerate(rows) if r.request_id in self._failed]
-            rows = [r for r in rows if r.request_id not in self._failed]
-        slot_of = self._slot_of
+        slot_of, rows = self._slot_of, plan.rows
         slots = [slot_of[r.request_id] for r in rows]
         for slot, row in zip(slots, rows, strict=True):
             if row.new_block_ids:
                 self._append_blocks(slot, row.new_block_ids)
-        return self._step_rows(rows, np.array(slots, np.int64), failed)
+        return self._step_rows(rows, np.array(slots, np.int64))
 
-    def _step_rows(self, rows: list[Row], slots_R: Int64Array, failed: list[tuple[int, str]]) -> StepRows:
+    def _step_rows(self, rows: list[Row], slots_R: Int64Array) -> StepRows:
         computed_R = np.array([r.num_computed for r in rows], np.int64)
         tokens_R = np.array([r.num_tokens for r in rows], np.int64)
-        sampling = np.flatnonzero([r.samples for r in rows])
+        failed: dict[int, str] = {}
+        if self._failed:
+            failed = {i: self._failed[r.request_id] for i, r in enumerate(rows) if r.request_id in self._failed}
+        sampling = np.flatnonzero([r.samples and i not in failed for i, r in enumerate(rows)])
         ends_R, known_R = computed_R + tokens_R, self.num_tokens[slots_R]
         assert (ends_R <= known_R).all(), "a plan runs tokens that the worker does not have"
         assert (ends_R[sampling] == known_R[sampling]).all(), "a row samples before its last token"
@@ -107,35 +106,31 @@ class InputBatch:
 
     def _add(self, new: NewRow) -> None:
         assert new.request_id not in self._slot_of
-        slot = self._free.pop() if self._free else self._grow()
+        slot = self._slot_of[new.request_id] = self._free.pop() if self._free else self._grow()
+        token_ids = np.array(new.token_ids, np.int64)
+        wanted = new.params.prompt_logprobs
         try:
             self._params.set(slot, new.params, new.params.seed or 0)  # the front gives a seed to whoever brings none
-            token_ids = self._checked(new.token_ids)
+            self._check_ids(token_ids)
         except Exception as e:  # boundary: whatever is wrong with one request's values ends that request only
             self._failed[new.request_id] = f"{type(e).__name__}: {e}"
-            self._free.append(slot)
-            return
+            token_ids, wanted = token_ids.clip(0, self._vocab_size - 1), None
         count = len(token_ids)
         if count > self.tokens.shape[1]:
             self.tokens = _widened(self.tokens, count)
         self.tokens[slot, :count] = token_ids
         self.num_tokens[slot], self.num_prompt[slot] = count, new.num_prompt_tokens
-        wanted = new.params.prompt_logprobs
         if wanted is None:
             self.num_prompt_logprobs[slot] = NO_PROMPT_LOGPROBS
         else:
             self.num_prompt_logprobs[slot] = self._vocab_size if wanted < 0 else min(wanted, self._vocab_size)
-        self._slot_of[new.request_id] = slot
 
-    def _checked(self, token_ids: list[int]) -> Int64Array:
-        ids = np.array(token_ids, np.int64)
-        if not len(ids) or ids.min() < 0 or ids.max() >= self._vocab_size:
+    def _check_ids(self, token_ids: Int64Array) -> None:
+        if token_ids.min() < 0 or token_ids.max() >= self._vocab_size:
             raise ValueError(f"prompt token ids must lie in 0..{self._vocab_size - 1}")
-        return ids
 
     def _remove(self, request_id: str) -> None:
-        if self._failed.pop(request_id, None) is not None:
-            return
+        self._failed.pop(request_id, None)
         slot = self._slot_of.pop(request_id)
         self.blocks[slot, : self.num_blocks[slot]] = 0
         self.num_blocks[slot] = 0

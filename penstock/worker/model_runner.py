@@ -42,14 +42,10 @@ class ModelRunner:
         """Run a step. A request whose own values are at fault gets an error in its row; anything else is raised."""
         rows = self._batch.apply(plan)
         results = [RowResult(row.request_id, []) for row in plan.rows]
-        running = results
-        if rows.failed:
-            reasons = dict(rows.failed)
-            for place, reason in reasons.items():
-                results[place].error = reason
-            running = [result for i, result in enumerate(results) if i not in reasons]
-        if running:
-            self._run(rows, running)
+        if results:
+            self._run(rows, results)
+        for row, reason in rows.failed.items():
+            results[row].error = reason
         return StepResult(plan.step, results)
 
     def _run(self, rows: StepRows, results: list[RowResult]) -> None:

@@ -52,9 +52,9 @@ def reasons(outputs: list[EngineOutput]) -> dict[str, FinishReason | None]:
 def test_running_rows_come_first_and_the_rest_of_the_budget_goes_to_prompts() -> None:
     scheduler = make(max_num_batched_tokens=10)
     scheduler.add(request("a", 4))
-    scheduler.add(request("b", 20))
+    scheduler.add(request("b", 20, first_token=2))
     assert step(scheduler)[0] == {"a": 4, "b": 6}
-    scheduler.add(request("c", 3, first_token=2))
+    scheduler.add(request("c", 3, first_token=3))
     assert step(scheduler)[0] == {"a": 1, "b": 9}
     assert step(scheduler)[0] == {"a": 1, "b": 5, "c": 3}
 
@@ -245,15 +245,37 @@ def test_an_abort_frees_everything_and_gives_no_output(when: str) -> None:
     assert [row.request_id for row in plan.rows] == ["b"]
 
 
-def test_an_aborted_step_does_not_fill_the_prefix_cache() -> None:
-    """Its blocks were freed before they were known to hold anything."""
+def test_those_that_start_together_compute_their_common_beginning_once() -> None:
+    scheduler = make(max_num_batched_tokens=64)
+    prompts = {name: [1] * 12 + [token] * 3 for name, token in (("a", 2), ("b", 3), ("c", 4))}
+    for name, prompt in prompts.items():
+        scheduler.add(Request(name, prompt, SamplingParams(max_tokens=8), 0.0))
+    assert step(scheduler)[0] == {"a": 15, "b": 3, "c": 3}
+    assert scheduler.stats().prefix_hits == 24
+    scheduler.abort(["a"])  # what it computed stays with those that share it
+    assert step(scheduler)[0] == {"b": 1, "c": 1}
+
+
+def test_only_what_is_planned_is_shared() -> None:
+    scheduler = make(max_num_batched_tokens=16, long_prefill_token_threshold=6)
+    scheduler.add(request("a", 20))
+    scheduler.add(request("b", 20))
+    assert step(scheduler)[0] == {"a": 6, "b": 6}  # one full block of a, and six of its own after that
+    assert scheduler.stats().prefix_hits == 4
+    scheduler.add(request("c", 20))
+    assert step(scheduler)[0] == {"a": 6, "b": 6, "c": 4}
+    assert scheduler.stats().prefix_hits == 4 + 16
+
+
+def test_a_step_whose_owner_is_aborted_fills_the_prefix_cache() -> None:
+    """It runs all the same."""
     scheduler = make()
     scheduler.add(request("a", 9))
     plan = scheduler.schedule()
     scheduler.abort(["a"])
     scheduler.update(plan, StepResult(plan.step, [RowResult("a", [7])]))
     scheduler.add(request("b", 9))
-    assert step(scheduler)[0] == {"b": 9}
+    assert step(scheduler)[0] == {"b": 1}
 
 
 def test_a_failing_row_ends_alone() -> None:

@@ -50,14 +50,17 @@ def test_batches_chunks_and_preemption(factory: RunnerFactory) -> None:
             assert got.result == want.result
 
 
-def test_shared_prefix_blocks(factory: RunnerFactory) -> None:
+@pytest.mark.parametrize("computed", [3 * BLOCK, BLOCK + 1, 0])
+def test_shared_prefix_blocks(factory: RunnerFactory, computed: int) -> None:
+    """Of the blocks that others share, the owner has computed so much before they start; the rest in the same step."""
     made = make_requests(14, seed=2)
     requests = [r for r in made if r.prompt[: 3 * BLOCK] == made[1].prompt[: 3 * BLOCK]]
     alone = [factory.driver().run_alone(r.fresh()) for r in requests]
     driver = factory.driver()
     tried = [r.fresh() for r in requests]
     owner = tried[0]
-    driver.step([(owner, 3 * BLOCK)])
+    if computed:
+        driver.step([(owner, computed)])
     for i, request in enumerate(tried[1:]):
         driver.share_prefix(owner, request, 1 + i % 3)
     while not all(r.done for r in tried):

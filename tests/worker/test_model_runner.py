@@ -56,6 +56,23 @@ def test_bad_parameters_fail_their_row_only(factory: RunnerFactory) -> None:
         assert factory.driver().run_alone(good.fresh()).result == good.result
 
 
+@pytest.mark.parametrize("fault", ["parameters", "token"])
+def test_a_row_that_fails_is_computed_for_those_that_share_it(factory: RunnerFactory, fault: str) -> None:
+    prompt = [random.Random(3).randrange(VOCAB) for _ in range(3 * BLOCK + 2)]
+    greedy = SamplingParams(temperature=0.0, logprobs=2)
+    if fault == "parameters":
+        bad = Request("bad", prompt, SamplingParams(logit_bias={VOCAB: 1.0}, prompt_logprobs=1), 4)
+    else:
+        bad = Request("bad", [*prompt[:-1], VOCAB + 2], greedy, 4)
+    good = Request("good", [*prompt, 5], greedy, 4)
+    driver = factory.driver()
+    driver.share_prefix(bad, good, 3)
+    first, _ = driver.step([(bad, len(prompt)), (good, 3)])
+    assert first.error
+    assert first.prompt_logprobs is None
+    assert driver.run_alone(good).result == factory.driver().run_alone(good.fresh()).result
+
+
 def test_a_step_in_which_every_row_fails(factory: RunnerFactory) -> None:
     bad = request("b", logit_bias={VOCAB: 1.0})
     rows = factory.driver().step([(bad, 11)])
