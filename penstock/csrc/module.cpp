@@ -29,5 +29,6 @@ NB_MODULE(_kernels, m) {
   m.def("set_num_threads", &set_num_threads, NoGil());
   m.def("num_threads", &num_threads);
 
+  bind_linear(m);
   bind_silu_and_mul(m);
 }

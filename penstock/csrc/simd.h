@@ -147,7 +147,7 @@ inline Vec load(const Memory<T>* p) {
     return widen_bf16((VecH) * (const VecHUnaligned*)p);
   } else {
 #if defined(__AVX512F__)
-    return (Vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+    return (Vec)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256((const __m256i*)p));
 #elif defined(__F16C__)
     return (Vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
 #elif defined(__ARM_NEON)

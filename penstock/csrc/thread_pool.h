@@ -24,9 +24,9 @@ void* shared_scratch(size_t bytes);
 // several instruction sets and must not be merged by the linker.
 namespace {
 template <class Task>
-inline void parallel_for(int64_t count, Task&& task) {
+inline void parallel_for(int64_t count, const Task& task) {
   if (count == 1) return task(int64_t{0});
-  run_tasks(count, [](void* context, int64_t i) { (*static_cast<Task*>(context))(i); }, &task);
+  run_tasks(count, [](void* context, int64_t i) { (*static_cast<const Task*>(context))(i); }, const_cast<Task*>(&task));
 }
 }  // namespace
 

@@ -33,10 +33,10 @@ class Head(nn.Module):
     def __init__(self, context: BuildContext, hidden_size: int, vocab_size: int, name: str):
         super().__init__()
         method = context.linear_method.for_head(name)
-        self.projection = Linear(context, hidden_size, {name: vocab_size}, method=method)
+        self.projection = Linear(context, hidden_size, {name: vocab_size}, method=method, out_dtype=torch.float32)
 
     def forward(self, hidden_SH: torch.Tensor) -> torch.Tensor:
-        logits_SV: torch.Tensor = self.projection(hidden_SH).float()
+        logits_SV: torch.Tensor = self.projection(hidden_SH)
         return logits_SV
 
 

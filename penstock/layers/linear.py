@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from penstock.layers.context import BuildContext
-from penstock.ops.linear import RowPlan
+from penstock.ops.matrix import Matrix
 from penstock.quantization.base import LinearMethod
 from penstock.quantization.slot import Slot
 
@@ -24,11 +24,11 @@ class Linear(nn.Module):
             of three shards.
         bias: whether every shard has a bias.
         method: how the weight is stored, if not as the context says for products inside the model.
+        out_dtype: type of the result, if not the model's.
     """
 
-    weight: torch.Tensor
+    matrix: Matrix  # for methods that keep the weight as one
     bias: torch.Tensor | None
-    row_plan: RowPlan
 
     def __init__(
         self,
@@ -37,8 +37,11 @@ class Linear(nn.Module):
         shards: dict[str, int],
         bias: bool = False,
         method: LinearMethod | None = None,
+        out_dtype: torch.dtype | None = None,
     ):
         super().__init__()
+        self.dtype, self.device = context.dtype, context.device
+        self.out_dtype = out_dtype or context.dtype
         self.empty = context.empty
         self.in_features = in_features
         self.shards = shards

@@ -7,15 +7,29 @@ from __future__ import annotations
 
 import math
 import mmap
+from contextlib import suppress
 
 import torch
 
+HUGE_PAGE = 2 << 20
 
-def lazy_zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Zeros; on the CPU from an anonymous mapping, which is aligned to pages and reads as zero."""
+
+def lazy_zeros(
+    size: tuple[int, ...], dtype: torch.dtype, device: torch.device, huge_pages: bool = False
+) -> torch.Tensor:
+    """Zeros; on the CPU from an anonymous mapping, which is aligned to pages and reads as zero.
+
+    Args:
+        huge_pages: for what is read from end to end, over and over, and written whole: whole huge pages are taken.
+    """
     num_bytes = math.prod(size) * dtype.itemsize
     if device.type != "cpu" or not num_bytes:
         return torch.zeros(size, dtype=dtype, device=device)
     # Private, not shared, so that huge pages apply. Unmapped when the tensor, which holds it, is gone.
-    pages = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return torch.frombuffer(pages, dtype=dtype).view(size)
+    whole = num_bytes // HUGE_PAGE * HUGE_PAGE
+    size_mapped = -(-num_bytes // HUGE_PAGE) * HUGE_PAGE if huge_pages and whole else num_bytes  # so Linux aligns it
+    pages = mmap.mmap(-1, size_mapped, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if huge_pages and whole and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without huge pages
+            pages.madvise(mmap.MADV_HUGEPAGE, 0, whole)
+    return torch.frombuffer(pages, dtype=dtype, count=math.prod(size)).view(size)

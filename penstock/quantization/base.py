@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from penstock.ops.embedding import embedding
-from penstock.ops.linear import RowPlan, linear, plan_rows
+from penstock.ops.matrix import Matrix, new_matrix
 from penstock.plugins import Registry
 from penstock.quantization.slot import Slot
 
@@ -24,14 +23,18 @@ class LinearLayer(Protocol):
 
     Attributes:
         shards: checkpoint name -> output features, in the order in which they are stacked.
+        dtype, device: of the model.
+        out_dtype: of the product: the model's type, or float32.
     """
 
     in_features: int
     out_features: int
     shards: dict[str, int]
-    weight: torch.Tensor
+    dtype: torch.dtype
+    device: torch.device
+    out_dtype: torch.dtype
     bias: torch.Tensor | None
-    row_plan: RowPlan
+    matrix: Matrix
 
     def empty(self, *size: int) -> torch.Tensor:
         """An uninitialized tensor of the model's type on its device."""
@@ -65,7 +68,7 @@ class LinearMethod(ABC):
 
     @abstractmethod
     def apply(self, layer: LinearLayer, x_TK: torch.Tensor, bias_N: torch.Tensor | None) -> torch.Tensor:
-        """x @ weight.T + bias: [T, N]. A row's bits must not depend on T."""
+        """x @ weight.T + bias: [T, N] in `layer.out_dtype`. A row's bits must not depend on T."""
 
     @abstractmethod
     def rows(self, layer: LinearLayer, ids_T: torch.Tensor) -> torch.Tensor:
@@ -75,28 +78,21 @@ class LinearMethod(ABC):
 class UnquantizedLinear(LinearMethod):
     """Weights in the model's own type, one [N, K] matrix per layer."""
 
-    def __init__(self) -> None:
-        self._plans: dict[tuple[int, int, bool, torch.dtype, int], RowPlan] = {}  # layers of one shape share a probe
-
     def create_weights(self, layer: LinearLayer) -> None:
-        layer.register_buffer("weight", layer.empty(layer.out_features, layer.in_features))
+        layer.matrix = new_matrix(layer.out_features, layer.in_features, layer.dtype, layer.device)
 
     def slots(self, layer: LinearLayer) -> Mapping[str, torch.Tensor | Slot]:
-        parts = layer.weight.split(list(layer.shards.values()))
+        parts = layer.matrix.weight_NK.split(list(layer.shards.values()))
         return {f"{name}.weight": part for name, part in zip(layer.shards, parts, strict=True)}
 
     def finish_loading(self, layer: LinearLayer) -> None:
-        weight, bias = layer.weight, layer.bias
-        key = (*weight.shape, bias is not None, weight.dtype, torch.get_num_threads())
-        if key not in self._plans:
-            self._plans[key] = plan_rows(weight, bias)
-        layer.row_plan = self._plans[key]
+        layer.matrix.finish(layer.bias)
 
     def apply(self, layer: LinearLayer, x_TK: torch.Tensor, bias_N: torch.Tensor | None) -> torch.Tensor:
-        return linear(x_TK, layer.weight, bias_N, layer.row_plan)
+        return layer.matrix.multiply(x_TK, bias_N, layer.out_dtype)
 
     def rows(self, layer: LinearLayer, ids_T: torch.Tensor) -> torch.Tensor:
-        return embedding(ids_T, layer.weight)
+        return layer.matrix.rows(ids_T)
 
 
 def method_for(quantization: dict[str, Any] | None) -> LinearMethod:

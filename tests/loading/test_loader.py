@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaded_weights import loaded_weights
 from safetensors.torch import save_file
 
 from penstock.config.shape import ModelShape, Rope
@@ -32,12 +33,8 @@ def weights(tied: bool = True) -> dict[str, torch.Tensor]:
     return {name: torch.randn(size) for name, size in sizes.items()}
 
 
-def loaded(model: Model) -> dict[str, torch.Tensor]:
-    return dict(Slots.of(model).wanted)
-
-
 def check(model: Model, want: dict[str, torch.Tensor]) -> None:
-    got = loaded(model)
+    got = loaded_weights(model)
     assert got.keys() == want.keys()
     assert all(torch.equal(got[k], want[k].to(got[k].dtype)) for k in want)
 
@@ -68,9 +65,9 @@ def test_fused_shards_and_types(dtype: torch.dtype, tmp_path: Path) -> None:
     shares: list[float] = []
     load_weights(model, str(tmp_path), on_progress=shares.append)
     check(model, want)
-    qkv = model.layers[0].attention.qkv.weight
+    qkv = model.layers[0].attention.qkv
     parts = [want[f"model.layers.0.self_attn.{p}_proj.weight"] for p in "qkv"]
-    assert torch.equal(qkv, torch.cat(parts).to(dtype))
+    assert torch.equal(qkv.rows(torch.arange(qkv.out_features)), torch.cat(parts).to(dtype))
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
@@ -200,10 +197,10 @@ def test_dummy_weights_are_the_same_every_time() -> None:
     first, second = make_model(), make_model()
     for model in (first, second):
         load_weights(model, "", "dummy")
-    check(first, loaded(second))
-    matrix = loaded(first)["model.layers.0.mlp.up_proj.weight"]
+    check(first, loaded_weights(second))
+    matrix = loaded_weights(first)["model.layers.0.mlp.up_proj.weight"]
     assert 0.015 < float(matrix.std()) < 0.025
-    assert torch.equal(loaded(first)["model.norm.weight"], torch.ones(HIDDEN))
+    assert torch.equal(loaded_weights(first)["model.norm.weight"], torch.ones(HIDDEN))
 
 
 def test_a_quantized_checkpoint_is_refused_by_name() -> None:

@@ -6,7 +6,8 @@ import random
 
 import pytest
 import torch
-from worker_cases import VOCAB, Request, RunnerFactory, checkpoint_of
+from loaded_weights import loaded_weights
+from worker_cases import VOCAB, Request, RunnerFactory
 
 from penstock.params import SamplingParams
 from penstock.sampling import sampler
@@ -41,7 +42,7 @@ def hugging_face_logprobs(factory: RunnerFactory) -> torch.Tensor:
         tie_word_embeddings=True,
     )
     model = Qwen3ForCausalLM(config)
-    missing, unexpected = model.load_state_dict(checkpoint_of(factory.model), strict=False)
+    missing, unexpected = model.load_state_dict(loaded_weights(factory.model), strict=False)
     assert set(missing) <= {"lm_head.weight"}
     assert not unexpected
     with torch.no_grad():

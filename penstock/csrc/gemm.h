@@ -1,0 +1,200 @@
+// y = x @ weight.T + bias over packed weights: the part that all number formats share.
+//
+// Only for kernels/*.cpp. Weights lie in panels of 32 output lanes. Rows of x are packed into tiles of a few rows,
+// which a format's micro-kernel multiplies with a panel in runs over the input features. Every output is the same
+// sequence of operations over these features whatever rows and threads there are, so a row's bits do not depend on them.
+//
+// A Format says how numbers are stored and multiplied. It is a small value type with
+//
+//   static constexpr int tile_rows;   // the tallest tile, at most W
+//   static constexpr int64_t run;     // input features per run: a chunk of a panel stays in the first-level cache
+//   int64_t depth() const;            // input features of a packed row, those added to fill it up included
+//   int64_t row_bytes() const;        // of a packed row; what belongs to it besides (a scale) included
+//   int64_t panel_bytes() const;      // of a panel of weights
+//   void pack(int64_t row, int rows, uint8_t* tile) const;
+//       // packs rows row..row + rows of x into one tile; may write up to 64 bytes beyond rows * row_bytes()
+//   size_t scratch_bytes() const;     // of memory that a thread needs for `chunk`, often 0
+//   const uint8_t* chunk(int64_t panel, int64_t k, int64_t length, int64_t tiles, uint8_t* scratch) const;
+//       // input features k..k + length of a panel, as `multiply` wants them: where they lie, or unpacked into scratch
+//   template <int R> void multiply(const uint8_t* tile, const uint8_t* chunk, int64_t k, int64_t length,
+//                                  float* sums, Ahead ahead) const;
+//       // adds to sums[R][32] (or, if k == 0, sets them) the products of a tile of R rows over that run
+//   void finish(const uint8_t* tile, int rows, int64_t panel, float* sums) const;
+//       // after the last run: what the sums still need (scales); they may have been integers until here
+#pragma once
+
+#include "simd.h"
+#include "thread_pool.h"
+
+namespace penstock {
+namespace PENSTOCK_ISA {
+namespace {
+
+constexpr int lanes = 32;
+
+// Weights that come next, to be fetched while a run is computed: `bytes` (64, 128 or 0) per 128 bytes of this run.
+struct Ahead {
+  const uint8_t* next;
+  int64_t bytes;
+};
+
+// Where results go: y = rounded(sums + bias).
+struct Output {
+  Type type, bias_type;
+  void* y;           // [rows, n]
+  const void* bias;  // [n] or null
+  int64_t n;
+};
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Rows cut into tiles whose heights differ by at most one: 16 rows are 8 + 8, which keeps the arithmetic units
+// busier than 12 + 4.
+struct Tiles {
+  int64_t rows, count, bytes_per_row;
+
+  template <class Format>
+  Tiles(int64_t rows_, const Format& format)
+      : rows(rows_), count(ceil_div(rows_, Format::tile_rows)), bytes_per_row(format.row_bytes()) {}
+  int64_t start(int64_t tile) const { return rows * tile / count; }
+  int height(int64_t tile) const { return static_cast<int>(start(tile + 1) - start(tile)); }
+  int64_t offset(int64_t tile) const { return start(tile) * bytes_per_row + tile * 64; }
+  size_t bytes() const { return offset(count); }
+};
+
+template <Type T>
+inline Vec biased(const void* bias, int64_t at, int n, Vec x) {
+  const auto* p = static_cast<const Memory<T>*>(bias) + at;
+  return x + (n == W ? load<T>(p) : load_part<T>(p, n));
+}
+
+// One row of a panel's sums to y.
+inline void put(const Output& out, int64_t row, int64_t panel, const float* sums) {
+  const int64_t width = smaller(lanes, out.n - panel * lanes);
+  for (int64_t lane = 0; lane < width; lane += W) {
+    const int n = static_cast<int>(smaller(W, width - lane));
+    const int64_t column = panel * lanes + lane;
+    Vec x = load<Type::f32>(sums + lane);
+    if (out.bias) PENSTOCK_WITH_TYPE(out.bias_type, x = biased<T>(out.bias, column, n, x);)
+    PENSTOCK_WITH_TYPE(out.type, {
+      auto* y = static_cast<Memory<T>*>(out.y) + row * out.n + column;
+      if (n == W) {
+        store<T>(y, x);
+      } else {
+        store_part<T>(y, x, n);
+      }
+    })
+  }
+}
+
+template <int R, class Format>
+inline void multiply_rows(const Format& format, int rows, const uint8_t* tile, const uint8_t* chunk, int64_t k,
+                          int64_t length, float* sums, Ahead ahead) {
+  if (rows == R) return format.template multiply<R>(tile, chunk, k, length, sums, ahead);
+  if constexpr (R > 1) multiply_rows<R - 1>(format, rows, tile, chunk, k, length, sums, ahead);
+}
+
+// One panel times tiles first..last, into `out`. `sums` holds [rows of these tiles][32].
+template <class Format>
+inline void multiply_panel(const Format& format, const Tiles& tiles, const uint8_t* packed, int64_t first, int64_t last,
+                           int64_t panel, const Output& out, float* sums, uint8_t* scratch) {
+  const int64_t depth = format.depth();
+  for (int64_t k = 0; k < depth; k += Format::run) {
+    const int64_t length = smaller(Format::run, depth - k);
+    const uint8_t* chunk = format.chunk(panel, k, length, last - first, scratch);
+    const int64_t bytes = format.panel_bytes() * length / depth;
+    for (int64_t t = first; t < last; ++t) {
+      // The first two tiles fetch the next run's weights, one line each where there are two of them.
+      Ahead ahead{chunk + bytes, 0};
+      if (last - first == 1) {
+        ahead = {chunk + 4096, 128};
+      } else if (t - first < 2) {
+        ahead = {chunk + bytes + (t - first) * bytes / 2, 64};
+      }
+      float* tile_sums = sums + (tiles.start(t) - tiles.start(first)) * lanes;
+      multiply_rows<Format::tile_rows>(format, tiles.height(t), packed + tiles.offset(t), chunk, k, length, tile_sums,
+                                       ahead);
+    }
+  }
+  for (int64_t t = first; t < last; ++t) {
+    float* tile_sums = sums + (tiles.start(t) - tiles.start(first)) * lanes;
+    format.finish(packed + tiles.offset(t), tiles.height(t), panel, tile_sums);
+    for (int r = 0; r < tiles.height(t); ++r) put(out, tiles.start(t) + r, panel, tile_sums + r * lanes);
+  }
+}
+
+constexpr int64_t pack_alone = 1 << 15;     // bytes of packed rows below which it is not worth a second thread
+constexpr int64_t block_bytes = 384 << 10;  // of packed rows that are kept in the second-level cache
+constexpr int64_t tasks_per_thread = 4;     // panels are shared out in this many pieces, so that a late thread helps
+
+// All rows of x times all panels.
+template <class Format>
+inline void multiply(const Format& format, int64_t rows, const Output& out) {
+  if (rows == 0) return;
+  const Tiles tiles(rows, format);
+  auto* packed = static_cast<uint8_t*>(shared_scratch(tiles.bytes()));
+  const auto pack = [&](int64_t t) { format.pack(tiles.start(t), tiles.height(t), packed + tiles.offset(t)); };
+  if (static_cast<int64_t>(tiles.bytes()) < pack_alone) {
+    for (int64_t t = 0; t < tiles.count; ++t) pack(t);
+  } else {
+    parallel_for(tiles.count, pack);
+  }
+
+  const int64_t panels = ceil_div(out.n, lanes);
+  const int64_t blocks = ceil_div(tiles.bytes(), block_bytes);
+  const int64_t pieces = smaller(panels, larger(1, ceil_div(num_threads() * tasks_per_thread, blocks)));
+  parallel_for(blocks * pieces, [&](int64_t task) {
+    const int64_t block = task / pieces, piece = task % pieces;
+    const int64_t first = tiles.count * block / blocks, last = tiles.count * (block + 1) / blocks;
+    if (first == last) return;
+    const int64_t height = tiles.start(last) - tiles.start(first);
+    const size_t sums_bytes = height * lanes * sizeof(float);
+    auto* sums = static_cast<float*>(thread_scratch(sums_bytes + format.scratch_bytes()));
+    auto* scratch = reinterpret_cast<uint8_t*>(sums) + sums_bytes;
+    for (int64_t p = panels * piece / pieces; p < panels * (piece + 1) / pieces; ++p)
+      multiply_panel(format, tiles, packed, first, last, p, out, sums, scratch);
+  });
+}
+
+// ---- packing rows: [rows][units] -> [units][rows], in units of 32 bits
+
+inline void transpose(VecU (&v)[W]) {  // W x W, by log2(W) perfect shuffles
+  VecU low_half, high_half;
+  for (int i = 0; i < W; ++i) {
+    low_half[i] = (i & 1) * W + i / 2;
+    high_half[i] = low_half[i] + W / 2;
+  }
+#pragma GCC unroll 4
+  for (int step = 1; step < W; step *= 2) {
+    VecU next[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W / 2; ++i) {
+      next[2 * i] = __builtin_shuffle(v[i], v[i + W / 2], low_half);
+      next[2 * i + 1] = __builtin_shuffle(v[i], v[i + W / 2], high_half);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) v[i] = next[i];
+  }
+}
+
+typedef uint32_t VecUUnaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
+
+// load(row, unit, count): `count` units (at most W) of a row from `unit` on, zeros behind them. Writes up to W - rows
+// units beyond the last.
+template <class Load>
+inline void interleave(int rows, int64_t units, uint32_t* out, Load load) {
+  for (int64_t i = 0; i < units; i += W) {
+    const int n = static_cast<int>(smaller(W, units - i));
+    VecU v[W];
+#pragma GCC unroll 16
+    for (int r = 0; r < W; ++r) v[r] = r < rows ? load(r, i, n) : VecU{};
+    transpose(v);
+    for (int j = 0; j < n; ++j) *(VecUUnaligned*)(out + (i + j) * rows) = v[j];
+  }
+}
+
+}  // namespace
+}  // namespace PENSTOCK_ISA
+}  // namespace penstock
