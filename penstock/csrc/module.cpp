@@ -30,5 +30,6 @@ NB_MODULE(_kernels, m) {
   m.def("num_threads", &num_threads);
 
   bind_linear(m);
+  bind_rms_norm(m);
   bind_silu_and_mul(m);
 }

@@ -26,6 +26,6 @@ class RMSNorm(nn.Module):
     def forward(self, x_TH: torch.Tensor) -> torch.Tensor:
         return rms_norm(x_TH, self.weight, self.eps)
 
-    def add(self, x_TH: torch.Tensor, residual_TH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(norm of the sum, the sum)."""
+    def add(self, x_TH: torch.Tensor, residual_TH: torch.Tensor) -> torch.Tensor:
+        """The norm of x + residual; `residual_TH` becomes that sum."""
         return add_rms_norm(x_TH, residual_TH, self.weight, self.eps)

@@ -49,7 +49,10 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """One layer. `residual_TH` is the running sum; x is what the last block adds to it."""
+    """One layer. `residual_TH` is the running sum, changed in place; x is what the last block will add to it.
+
+    Each sum is made by the norm that follows it, so a layer leaves its last one to the next layer.
+    """
 
     def __init__(self, context: BuildContext, shape: ModelShape, traits: Traits, index: int):
         super().__init__()
@@ -68,11 +71,16 @@ class Layer(nn.Module):
         self.mlp = MLP(context, shape, f"{name}.mlp", traits.mlp_bias)
 
     def forward(
-        self, residual_TH: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], attn: BoundAttention
+        self,
+        x_TH: torch.Tensor | None,
+        residual_TH: torch.Tensor,
+        angles: tuple[torch.Tensor, torch.Tensor],
+        attn: BoundAttention,
     ) -> torch.Tensor:
-        x_TH = self.attention(self.attention_norm(residual_TH), angles, attn)
-        x_TH, residual_TH = self.mlp_norm.add(x_TH, residual_TH)
-        return residual_TH + self.mlp(x_TH)
+        normed_TH = self.attention_norm(residual_TH) if x_TH is None else self.attention_norm.add(x_TH, residual_TH)
+        x_TH = self.attention(normed_TH, angles, attn)
+        out_TH: torch.Tensor = self.mlp(self.mlp_norm.add(x_TH, residual_TH))
+        return out_TH
 
 
 class Decoder(Model):
@@ -101,11 +109,11 @@ class Decoder(Model):
 
     def forward(self, token_ids_T: torch.Tensor, positions_T: torch.Tensor, attn: BoundAttention) -> torch.Tensor:
         angles = self.rotary.at(positions_T)
-        hidden_TH = self.embedding(token_ids_T)
+        residual_TH = self.embedding(token_ids_T)
+        x_TH = None
         for layer in self.layers:
-            hidden_TH = layer(hidden_TH, angles, attn)
-        hidden_TH = self.norm(hidden_TH)
-        return hidden_TH
+            x_TH = layer(x_TH, residual_TH, angles, attn)
+        return self.norm(residual_TH) if x_TH is None else self.norm.add(x_TH, residual_TH)
 
     def logits(self, hidden_SH: torch.Tensor) -> torch.Tensor:
         logits_SV: torch.Tensor = self.head(hidden_SH)

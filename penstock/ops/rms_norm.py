@@ -1,16 +1,56 @@
-"""Root-mean-square norm over the last dimension, computed in float32 (https://arxiv.org/abs/1910.07467)."""
+"""Root-mean-square norm over the last dimension, computed in float32 (https://arxiv.org/abs/1910.07467).
+
+A row's bits do not depend on the others.
+"""
 
 from __future__ import annotations
 
 import torch
 
+from penstock.ops import kernels
 from penstock.ops.rows import CACHE_ELEMENTS, row_chunks
 
 WIDEST = 1 << 15  # torch cuts the sum of a single row of this width or more among threads, which changes its bits
 
 
 def rms_norm(x_TH: torch.Tensor, weight_H: torch.Tensor, eps: float) -> torch.Tensor:
-    """x / sqrt(mean(x^2) + eps) * weight, [..., H] of x's type. A row's bits do not depend on the others."""
+    """x / sqrt(mean(x^2) + eps) * weight, [..., H] of x's type."""
+    if kernels.native is None or not x_TH.is_cpu:
+        return rms_norm_twin(x_TH, weight_H, eps)
+    x_TH = x_TH.contiguous()
+    out_TH = torch.empty_like(x_TH)
+    _kernel(x_TH, 0, weight_H, out_TH, eps)
+    return out_TH
+
+
+def add_rms_norm(x_TH: torch.Tensor, residual_TH: torch.Tensor, weight_H: torch.Tensor, eps: float) -> torch.Tensor:
+    """The norm of x + residual; `residual_TH` (contiguous) becomes that sum, which is rounded before it is normed."""
+    assert residual_TH.is_contiguous()
+    if kernels.native is None or not x_TH.is_cpu:
+        return add_rms_norm_twin(x_TH, residual_TH, weight_H, eps)
+    x_TH = x_TH.contiguous()
+    out_TH = torch.empty_like(x_TH)
+    _kernel(x_TH, residual_TH.data_ptr(), weight_H, out_TH, eps)
+    return out_TH
+
+
+def _kernel(x_TH: torch.Tensor, residual: int, weight_H: torch.Tensor, out_TH: torch.Tensor, eps: float) -> None:
+    assert x_TH.dtype is weight_H.dtype
+    width = weight_H.shape[0]
+    kernels.native.rms_norm(
+        kernels.TYPE_CODES[x_TH.dtype],
+        x_TH.data_ptr(),
+        residual,
+        weight_H.data_ptr(),
+        out_TH.data_ptr(),
+        x_TH.numel() // width,
+        width,
+        eps,
+    )
+
+
+def rms_norm_twin(x_TH: torch.Tensor, weight_H: torch.Tensor, eps: float) -> torch.Tensor:
+    """The same in plain torch."""
     assert x_TH.shape[-1] < WIDEST
     if x_TH.numel() <= CACHE_ELEMENTS:
         return _norm(x_TH, weight_H, eps)
@@ -20,15 +60,14 @@ def rms_norm(x_TH: torch.Tensor, weight_H: torch.Tensor, eps: float) -> torch.Te
     return out_TH
 
 
+def add_rms_norm_twin(
+    x_TH: torch.Tensor, residual_TH: torch.Tensor, weight_H: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """The same in plain torch."""
+    return rms_norm_twin(residual_TH.add_(x_TH), weight_H, eps)
+
+
 def _norm(x_RH: torch.Tensor, weight_H: torch.Tensor, eps: float) -> torch.Tensor:
     x = x_RH.float()
     scale = x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
     return (x * scale).to(x_RH.dtype) * weight_H
-
-
-def add_rms_norm(
-    x_TH: torch.Tensor, residual_TH: torch.Tensor, weight_H: torch.Tensor, eps: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(norm of x + residual, x + residual)."""
-    total_TH = x_TH + residual_TH
-    return rms_norm(total_TH, weight_H, eps), total_TH

@@ -21,6 +21,7 @@ T* at(Address address) {
 using NoGil = nanobind::call_guard<nanobind::gil_scoped_release>;
 
 void bind_linear(nanobind::module_& m);
+void bind_rms_norm(nanobind::module_& m);
 void bind_silu_and_mul(nanobind::module_& m);
 
 }  // namespace penstock
