@@ -126,7 +126,16 @@ using Memory = typename Element<T>::Memory;
 
 // ---- W elements, any alignment
 
-inline Vec widen_bf16(VecH x) { return (Vec)(__builtin_convertvector(x, VecU) << 16); }
+// GCC makes several instructions of conversions between vectors where x86 has one.
+inline Vec widen_bf16(VecH x) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)x), 16);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)x), 16);
+#else
+  return (Vec)(__builtin_convertvector(x, VecU) << 16);
+#endif
+}
 
 inline VecH narrow_bf16(Vec x) {
 #if defined(__AVX512BF16__)
@@ -135,7 +144,15 @@ inline VecH narrow_bf16(Vec x) {
   const VecU bits = (VecU)x;
   const VecU rounded = (bits + 0x7fffu + ((bits >> 16) & 1)) >> 16;
   const VecU nan = (bits >> 16) | 0x40;
-  return __builtin_convertvector((VecU)((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded), VecH);
+  const VecU result = (VecU)((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+#if defined(__AVX512F__)
+  return (VecH)_mm512_cvtepi32_epi16((__m512i)result);
+#elif defined(__AVX2__)
+  const __m256i packed = _mm256_packus_epi32((__m256i)result, (__m256i)result);
+  return (VecH)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+#else
+  return __builtin_convertvector(result, VecH);
+#endif
 #endif
 }
 

@@ -13,30 +13,27 @@ constexpr int lanes = 4;  // sums that run side by side: the order of the additi
 template <Type T>
 inline Vec rounded(Vec x) {  // as if it had been in memory
   if constexpr (T == Type::f32) return x;
+  if constexpr (T == Type::bf16) return widen_bf16(narrow_bf16(x));
   Memory<T> buffer[W];
   store<T>(buffer, x);
   return load<T>(buffer);
-}
-template <>
-inline Vec rounded<Type::bf16>(Vec x) {
-  return widen_bf16(narrow_bf16(x));
 }
 
 // x + residual, which is stored back, or x where there is no residual.
 template <Type T, bool Add>
 inline Vec total(const Memory<T>* x, Memory<T>* residual) {
   if constexpr (!Add) return load<T>(x);
-  const Vec sum = rounded<T>(load<T>(x) + load<T>(residual));
+  const Vec sum = load<T>(x) + load<T>(residual);
   store<T>(residual, sum);
-  return sum;
+  return rounded<T>(sum);
 }
 
 template <Type T, bool Add>
 inline Vec total_part(const Memory<T>* x, Memory<T>* residual, int n) {
   if constexpr (!Add) return load_part<T>(x, n);
-  const Vec sum = rounded<T>(load_part<T>(x, n) + load_part<T>(residual, n));
+  const Vec sum = load_part<T>(x, n) + load_part<T>(residual, n);
   store_part<T>(residual, sum, n);
-  return sum;
+  return rounded<T>(sum);
 }
 
 template <Type T, bool Add>
