@@ -1,5 +1,4 @@
-"""The table of `scripts/bench cpu`: what counts as met, what is derived of the machine, and the protocol of an engine's
-process, with the bundled model in the place of the tiny one."""
+"""`scripts/bench`: what counts as met, what is derived of the machine, and whole runs with the bundled model."""
 
 from __future__ import annotations
 
@@ -100,3 +99,19 @@ def test_a_run(tmp_path: Path) -> None:
         timeout=60,
     )
     assert again.stdout == run.stdout
+
+
+def test_the_breakdown_of_a_step_adds_up() -> None:
+    command = ["scripts/bench", "step", "--threads", "1", "--cases", "decode:3x40,prefill:1x100"]
+    env = {**os.environ, "BENCH_PYTHON": sys.executable}
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    decode, prefill = run.stdout.split("### ")[1:]
+    for text, batch in ((decode, "decode, 3 x 40"), (prefill, "prefill, 1 x 100")):
+        assert text.startswith(batch)
+        cells = [[c.strip() for c in line.split("|")] for line in text.splitlines() if line.startswith("| ")][1:]
+        spent = {c[1]: float(c[3]) for c in cells}
+        whole = spent.pop(next(name for name in spent if name.startswith("all of")))
+        assert sum(spent.values()) == pytest.approx(whole, abs=0.02)
+        assert spent["(the clocks themselves)"] < 0.1 * whole
+        assert {"Linear q+k+v", "Linear down", "Linear head", "sampling", "scheduler"} <= set(spent)
