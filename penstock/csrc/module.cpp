@@ -31,5 +31,6 @@ NB_MODULE(_kernels, m) {
 
   bind_linear(m);
   bind_rms_norm(m);
+  bind_sampling(m);
   bind_silu_and_mul(m);
 }

@@ -222,10 +222,29 @@ inline float sum(Vec x) {
   return part[0];
 }
 
-inline float max_of(Vec x) {
-  float best = x[0];
-  for (int i = 1; i < W; ++i) best = x[i] > best ? x[i] : best;
-  return best;
+inline float max_of(Vec x) {  // without NaN
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)x);
+#else
+  float part[W];
+  *(VecUnaligned*)part = x;
+  for (int half = W / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) part[i] = part[i] > part[i + half] ? part[i] : part[i + half];
+  return part[0];
+#endif
+}
+
+// What a comparison of vectors gave, element i as bit i.
+inline uint32_t bits_of(VecI condition) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)condition);
+#elif defined(__AVX2__)
+  return static_cast<uint32_t>(_mm256_movemask_ps((__m256)condition));
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < W; ++i) bits |= (static_cast<uint32_t>(condition[i]) & 1) << i;
+  return bits;
+#endif
 }
 
 // e^x within 2 units in the last place; 0 below -87.3, where the result would be subnormal; infinity above 88.7.

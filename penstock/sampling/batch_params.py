@@ -84,7 +84,7 @@ def _token_ids(ids: list[int] | None, param: str, vocab_size: int) -> Int64Array
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows that are sampled in the same way.
+    """Some of the rows.
 
     Attributes:
         rows: their indices in the step's logits, ascending.
@@ -100,17 +100,14 @@ class BatchParams:
     """The parameters of one step's S sampling rows.
 
     Attributes:
-        greedy, plain, truncated: rows that take the most likely token; that draw from the whole vocabulary; that draw
-            from its top by top_k or top_p.
+        any_draw: whether any row draws its token; the others take the most likely one.
         logprobs: rows that want logprobs; `num_logprobs_S` says how many, the vocabulary's size for all.
         temperature_S, min_p_S (float32), top_k_S (int64, 0 is off), top_p_S (float64): on the device.
         keys_S: starts of the rows' random streams.
         processors: what changes logits, in order; empty if no row has such a parameter.
     """
 
-    greedy: RowGroup
-    plain: RowGroup
-    truncated: RowGroup
+    any_draw: bool
     logprobs: RowGroup
     num_logprobs_S: Int64Array
     temperature_S: torch.Tensor
@@ -185,12 +182,8 @@ class ParamsTable:
 
     def _build(self, slots_S: Int64Array) -> BatchParams:
         columns = self._columns[slots_S]
-        greedy = columns["temperature"] == 0.0
-        truncated = ~greedy & ((columns["top_k"] > 0) | (columns["top_p"] < 1.0))
         return BatchParams(
-            greedy=_group(greedy),
-            plain=_group(~greedy & ~truncated),
-            truncated=_group(truncated),
+            any_draw=bool((columns["temperature"] != 0.0).any()),
             logprobs=_group(columns["num_logprobs"] != NO_LOGPROBS),
             num_logprobs_S=columns["num_logprobs"].copy(),
             temperature_S=self._tensor(columns["temperature"]),

@@ -4,44 +4,23 @@ from __future__ import annotations
 
 import torch
 
+from penstock.ops.token_logprobs import token_logprobs
 from penstock.sampling.history import Int64Array
-from penstock.sampling.ranking import rank_of, top_candidates
 from penstock.scheduler.plan import TokenLogprobs
 
-# Dimensions in tensor names: R rows, V vocabulary, K most likely tokens.
+_IDS_AT_ONCE = 1 << 20  # bounds the tables, which are as wide as the vocabulary where all tokens are wanted
 
 
-def token_logprobs(logits_RV: torch.Tensor, token_ids_R: torch.Tensor, num_top_R: Int64Array) -> list[TokenLogprobs]:
-    """log_softmax at one token and at the most likely ones of each row.
-
-    Args:
-        logits_RV: float32, raw.
-        token_ids_R: int64; the sampled token, or the actual one of a prompt.
-        num_top_R: how many of the most likely tokens each row wants; at most V.
-    """
-    most = int(num_top_R.max())
-    logprobs_RV = logits_RV.log_softmax(-1)
-    ids_R1 = token_ids_R.unsqueeze(1)
-    if most:
-        top_RK = top_candidates(logits_RV, most)
-        ranks_R = _ranks_by_list(logits_RV, token_ids_R, top_RK)
-        ids_RK = torch.cat([ids_R1, top_RK], dim=1)
-    else:
-        ranks_R, ids_RK = rank_of(logits_RV, token_ids_R), ids_R1
-    values = logprobs_RV.gather(1, ids_RK).tolist()
-    return [
-        TokenLogprobs(row_ids[: n + 1], row_values[: n + 1], rank)
-        for row_ids, row_values, rank, n in zip(
-            ids_RK.tolist(), values, ranks_R.tolist(), num_top_R.tolist(), strict=True
-        )
-    ]
-
-
-def _ranks_by_list(logits_RV: torch.Tensor, token_ids_R: torch.Tensor, top_RK: torch.Tensor) -> torch.Tensor:
-    """Rank of each token: its place among the most likely, counted over the vocabulary only where it is not there."""
-    found_RK = top_RK == token_ids_R.unsqueeze(1)
-    ranks_R = found_RK.to(torch.int8).argmax(-1) + 1
-    absent = (~found_RK.any(-1)).nonzero().squeeze(1)
-    if absent.numel():
-        ranks_R[absent] = rank_of(logits_RV[absent], token_ids_R[absent])
-    return ranks_R
+def list_logprobs(logits_RV: torch.Tensor, token_ids_R: torch.Tensor, num_top_R: Int64Array) -> list[TokenLogprobs]:
+    """Of one token and of the most likely ones of each row; see `ops.token_logprobs` for the arguments."""
+    step = max(1, _IDS_AT_ONCE // (1 + int(num_top_R.max())))
+    found: list[TokenLogprobs] = []
+    for start in range(0, len(num_top_R), step):
+        rows = slice(start, start + step)
+        num_top = num_top_R[rows]
+        part = token_logprobs(logits_RV[rows], token_ids_R[rows], torch.from_numpy(num_top).to(logits_RV.device))
+        for ids, values, rank, n in zip(
+            part.ids_RK.tolist(), part.logprobs_RK.tolist(), part.ranks_R.tolist(), num_top.tolist(), strict=True
+        ):
+            found.append(TokenLogprobs(ids[: n + 1], values[: n + 1], rank))
+    return found

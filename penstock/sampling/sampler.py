@@ -6,23 +6,21 @@ then the request's own); then the greedy token, or temperature, min_p, top_k, to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from penstock.ops.choose_tokens import NO_TOKEN, Choice, choose_tokens
 from penstock.sampling.batch_params import BatchParams, RowGroup
 from penstock.sampling.counter_rng import uniforms
-from penstock.sampling.draw import NO_TOKEN, Draw, draw_plain, draw_truncated
 from penstock.sampling.history import Int64Array, RowHistory
 from penstock.sampling.logits_processors import LogitsProcessor
-from penstock.sampling.logprobs import token_logprobs
-from penstock.sampling.ranking import first_max
+from penstock.sampling.logprobs import list_logprobs
 from penstock.scheduler.plan import TokenLogprobs
 
 # Dimensions in tensor names: S rows that sample, R some of them, V vocabulary.
-CHUNK_ELEMENTS = 1 << 20  # logits worked on at once: temporaries stay small and are reused
 
 
 @dataclass(frozen=True)
@@ -78,58 +76,24 @@ class Sampler:
             return logits_SV.clone() if keep else logits_SV
         return logits_SV[_index(group.rows, logits_SV)]
 
-    def _choose(self, logits_SV: torch.Tensor, params: BatchParams, history: RowHistory) -> torch.Tensor:
-        if params.greedy.covers_all:
-            return _greedy(logits_SV)
-        tokens_S = torch.empty(logits_SV.shape[0], dtype=torch.int64, device=logits_SV.device)
-        if len(params.greedy.rows):
-            rows_R = _index(params.greedy.rows, logits_SV)
-            tokens_S[rows_R] = _greedy(logits_SV[rows_R])
-        draw = Draw(
-            params.temperature_S,
-            params.min_p_S,
-            params.top_k_S,
-            params.top_p_S,
-            torch.from_numpy(uniforms(params.keys_S, history.num_tokens_S)).to(logits_SV.device),
-        )
-        for part in _chunks(logits_SV, params.plain):
-            tokens_S[part] = draw_plain(logits_SV[part], draw.of(part))
-        for part in _chunks(logits_SV, params.truncated):
-            tokens_S[part] = draw_truncated(logits_SV[part], draw.of(part))
-        return tokens_S
+    @staticmethod
+    def _choose(logits_SV: torch.Tensor, params: BatchParams, history: RowHistory) -> torch.Tensor:
+        uniform_S = params.top_p_S  # any numbers will do if no row draws
+        if params.any_draw:
+            uniform_S = torch.from_numpy(uniforms(params.keys_S, history.num_tokens_S)).to(logits_SV.device)
+        choice = Choice(params.temperature_S, params.min_p_S, params.top_k_S, params.top_p_S, uniform_S)
+        return choose_tokens(logits_SV, choice)
 
     @staticmethod
     def _logprobs(raw_RV: torch.Tensor, tokens_S: torch.Tensor, params: BatchParams) -> dict[int, TokenLogprobs]:
         rows = params.logprobs.rows
         tokens_R = tokens_S[_index(rows, raw_RV)].clamp(min=0)
-        step = rows_at_once(raw_RV.shape[1])
-        found: dict[int, TokenLogprobs] = {}
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            wanted = params.num_logprobs_S[rows[part]]
-            found.update(zip(rows[part].tolist(), token_logprobs(raw_RV[part], tokens_R[part], wanted), strict=True))
-        return found
-
-
-def rows_at_once(vocab_size: int) -> int:
-    """How many rows of logits make a chunk."""
-    return max(1, CHUNK_ELEMENTS // vocab_size)
+        found = list_logprobs(raw_RV, tokens_R, params.num_logprobs_S[rows])
+        return dict(zip(rows.tolist(), found, strict=True))
 
 
 def _index(rows: Int64Array, like: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(rows).to(like.device)
-
-
-def _chunks(logits_SV: torch.Tensor, group: RowGroup) -> Iterator[torch.Tensor | slice]:
-    step = rows_at_once(logits_SV.shape[1])
-    for start in range(0, len(group.rows), step):
-        part = slice(start, start + step)
-        yield part if group.covers_all else _index(group.rows[part], logits_SV)
-
-
-def _greedy(logits_RV: torch.Tensor) -> torch.Tensor:
-    values_R, ids_R = first_max(logits_RV)
-    return torch.where(values_R.isfinite(), ids_R, NO_TOKEN)
 
 
 def _why_no_token(logits_V: torch.Tensor) -> str:

@@ -10,13 +10,14 @@ import torch
 from penstock.attention.base import AttentionBackend
 from penstock.models.interface import Model
 from penstock.sampling.history import Int64Array
-from penstock.sampling.logprobs import token_logprobs
-from penstock.sampling.sampler import Sampled, Sampler, rows_at_once
+from penstock.sampling.logprobs import list_logprobs
+from penstock.sampling.sampler import Sampled, Sampler
 from penstock.scheduler.plan import RowResult, StepPlan, StepResult, TokenLogprobs
 from penstock.worker.input_batch import NO_PROMPT_LOGPROBS, InputBatch, StepRows
 from penstock.worker.step_inputs import StepInputs, build_inputs
 
 # Dimensions in tensor names: T running tokens, S rows that sample, H hidden size, V vocabulary.
+LOGITS_AT_ONCE = 1 << 20  # for logprobs of prompts: they stay in the cache and are reused
 
 
 class ModelRunner:
@@ -100,9 +101,9 @@ class ModelRunner:
 
     def _logprobs_of(self, hidden_PH: torch.Tensor, targets_P: torch.Tensor, num_top: int) -> list[TokenLogprobs]:
         found: list[TokenLogprobs] = []
-        step = rows_at_once(self._vocab_size)
+        step = max(1, LOGITS_AT_ONCE // self._vocab_size)
         for start in range(0, len(targets_P), step):
             logits_PV = self._model.logits(hidden_PH[start : start + step])
             num_top_P = np.full(logits_PV.shape[0], num_top, np.int64)
-            found += token_logprobs(logits_PV, targets_P[start : start + step], num_top_P)
+            found += list_logprobs(logits_PV, targets_P[start : start + step], num_top_P)
         return found

@@ -10,7 +10,7 @@ from loaded_weights import loaded_weights
 from worker_cases import VOCAB, Request, RunnerFactory
 
 from penstock.params import SamplingParams
-from penstock.sampling import sampler
+from penstock.worker import model_runner
 
 PROMPT = [random.Random(3).randrange(VOCAB) for _ in range(61)]
 
@@ -68,7 +68,7 @@ def test_equal_across_chunk_borders(
     factory: RunnerFactory, chunks: list[int], rows_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = factory.driver().run_alone(request(3))
-    monkeypatch.setattr(sampler, "CHUNK_ELEMENTS", rows_at_once * VOCAB)
+    monkeypatch.setattr(model_runner, "LOGITS_AT_ONCE", rows_at_once * VOCAB)
     driver, chunked = factory.driver(), request(3)
     for count in chunks:
         driver.step([(chunked, count)])

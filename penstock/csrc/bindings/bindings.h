@@ -22,6 +22,7 @@ using NoGil = nanobind::call_guard<nanobind::gil_scoped_release>;
 
 void bind_linear(nanobind::module_& m);
 void bind_rms_norm(nanobind::module_& m);
+void bind_sampling(nanobind::module_& m);
 void bind_silu_and_mul(nanobind::module_& m);
 
 }  // namespace penstock

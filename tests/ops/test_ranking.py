@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from penstock.sampling.ranking import first_max, rank_of, top_candidates
+from penstock.ops.ranking import first_max, rank_of, top_candidates
 
 
 def rows(seed: int, count: int, vocab_size: int, levels: int) -> torch.Tensor:
