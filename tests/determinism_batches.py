@@ -203,7 +203,7 @@ def draw_sampling(rng: random.Random) -> dict[str, Any]:
         (0.2, "stop", rng.choice([["e"], ["th", "in"], [" a", "ing "]])),
         (0.6, "ignore_eos", True),
         (0.2, "min_tokens", min(6, chosen["max_tokens"])),
-        (0.5, "logprobs", rng.choice([0, 1, 4, 20])),
+        (0.7, "logprobs", rng.choice([0, 1, 4, 20])),
         (0.15, "prompt_logprobs", rng.choice([0, 3])),
     ]
     return chosen | _some(rng, shared)
@@ -223,7 +223,7 @@ def draw_batch(seed: int) -> Batch:
         "max_num_seqs": rng.choice([2, 5, 16]),
         "enable_prefix_caching": rng.random() < 0.75,
         "scheduling_policy": rng.choice(["fcfs", "priority"]),
-        "cpu_threads": rng.choice([1, 2, 3]),
+        "cpu_threads": rng.choice([1, 1, 2, 3]),
     }
     if rng.random() < 0.85:
         options["max_num_batched_tokens"] = rng.choice([16, 17, 40, 100, 333])
