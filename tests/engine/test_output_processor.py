@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -349,3 +351,26 @@ def test_without_a_tokenizer_there_are_only_ids() -> None:
     assert (output.outputs[0].text, output.outputs[0].token_ids) == ("", [5])
     assert output.outputs[0].logprobs is not None
     assert output.outputs[0].logprobs[0][6].decoded_token is None
+
+
+def test_an_output_costs_the_same_however_many_are_open() -> None:
+    def calls_per_output(num_open: int) -> int:
+        front = Front()
+        requests = [front.open(output_kind=DELTA) for _ in range(num_open)]
+        front.core_says(requests[0], ids_of("a"))
+        taken(requests[0])
+        count = 0
+
+        def profile(frame: FrameType, event: str, arg: object) -> None:
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(profile)
+        try:
+            front.core_says(requests[0], ids_of("b"))
+            taken(requests[0])
+        finally:
+            sys.setprofile(None)
+        return count
+
+    assert calls_per_output(3000) <= calls_per_output(3)
