@@ -89,12 +89,23 @@ inline void put(const Output& out, int64_t row, int64_t panel, const float* sums
   }
 }
 
+// A row's results of a panel fill about one line of memory, to be had by the time they are there.
+inline void fetch_lines(const Output& out, int64_t row, int rows, int64_t panel) {
+  const int64_t size = out.type == Type::f32 ? 4 : 2;
+  const auto* y = static_cast<const uint8_t*>(out.y) + (row * out.n + panel * lanes) * size;
+  for (int r = 0; r < rows; ++r) __builtin_prefetch(y + r * out.n * size, 1, 3);
+}
+
 template <int R, class Format>
 inline void multiply_rows(const Format& format, int rows, const uint8_t* tile, const uint8_t* chunk, int64_t k,
                           int64_t length, float* sums, Ahead ahead) {
   if (rows == R) return format.template multiply<R>(tile, chunk, k, length, sums, ahead);
   if constexpr (R > 1) multiply_rows<R - 1>(format, rows, tile, chunk, k, length, sums, ahead);
 }
+
+// How far ahead a lone tile fetches weights, in bytes: with few rows it waits for memory anyway, and the processor's own
+// prefetching does best; with more the memory must not wait for the arithmetic.
+constexpr int64_t near = 4 << 10, far = 16 << 10;
 
 // One panel times tiles first..last, into `out`. `sums` holds [rows of these tiles][32].
 template <class Format>
@@ -109,11 +120,12 @@ inline void multiply_panel(const Format& format, const Tiles& tiles, const uint8
       // The first two tiles fetch the next run's weights, one line each where there are two of them.
       Ahead ahead{chunk + bytes, 0};
       if (last - first == 1) {
-        ahead = {chunk + 4096, 128};
+        ahead = {chunk + (tiles.height(t) > 4 ? far : near), 128};
       } else if (t - first < 2) {
         ahead = {chunk + bytes + (t - first) * bytes / 2, 64};
       }
       float* tile_sums = sums + (tiles.start(t) - tiles.start(first)) * lanes;
+      if (k + length == depth) fetch_lines(out, tiles.start(t), tiles.height(t), panel);
       multiply_rows<Format::tile_rows>(format, tiles.height(t), packed + tiles.offset(t), chunk, k, length, tile_sums,
                                        ahead);
     }

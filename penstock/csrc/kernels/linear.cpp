@@ -60,7 +60,7 @@ struct Sums {
 template <Type T>
 struct FloatFormat {
   static constexpr int tile_rows = max_rows;
-  static constexpr int64_t run = T == Type::f32 ? 256 : 512;
+  static constexpr int64_t run = T == Type::f32 ? 512 : 1024;
   static constexpr bool pairs = T == Type::bf16;
 
   const Memory<T>* x;
