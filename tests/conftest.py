@@ -21,7 +21,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def _threads_as_before() -> Iterator[None]:
     """A test that uses more threads changes nothing for the next one."""
     yield
-    if "torch" in sys.modules:
+    if "penstock.ops.kernels" in sys.modules:
+        sys.modules["penstock.ops.kernels"].use_threads(envs.OMP_NUM_THREADS)
+    elif "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(envs.OMP_NUM_THREADS)
 
 

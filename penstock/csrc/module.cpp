@@ -33,4 +33,5 @@ NB_MODULE(_kernels, m) {
   bind_rms_norm(m);
   bind_sampling(m);
   bind_silu_and_mul(m);
+  bind_int_linear(m);
 }

@@ -24,5 +24,6 @@ void bind_linear(nanobind::module_& m);
 void bind_rms_norm(nanobind::module_& m);
 void bind_sampling(nanobind::module_& m);
 void bind_silu_and_mul(nanobind::module_& m);
+void bind_int_linear(nanobind::module_& m);
 
 }  // namespace penstock

@@ -1,0 +1,203 @@
+// Number formats of gemm.h for weights of 8 and 4 bits; activations become 8-bit numbers, row by row.
+//
+// Sums of products are whole numbers and exact: all of them for 8 bits, inside a group for 4 bits, whose groups are then
+// added in float32 in their order.
+#include "int_linear.h"
+
+#include "gemm.h"
+#include "int_dot.h"
+#include "int_rows.h"
+
+namespace penstock {
+namespace PENSTOCK_ISA {
+namespace {
+
+// The micro-kernel holds `rows` x `columns` vectors of sums in registers.
+#if defined(__AVX512F__)
+constexpr int max_rows = 12, columns = 2;
+#elif defined(__AVX2__)
+constexpr int max_rows = 4, columns = 2;
+#elif defined(__ARM_NEON)
+constexpr int max_rows = 4, columns = 4;
+#else
+constexpr int max_rows = 2, columns = 2;
+#endif
+
+inline void prefetch(const Ahead& ahead, int64_t line) {
+  if (ahead.bytes) {
+    const uint8_t* at = ahead.next + line * ahead.bytes;
+    __builtin_prefetch(at, 0, 2);
+    if (ahead.bytes == 128) __builtin_prefetch(at + 64, 0, 2);
+  }
+}
+
+template <int R>
+struct IntSums {
+  VecI at[R][columns];
+
+  template <int Bits>
+  inline void add(const VecB (&w)[columns], const int8_t* x) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const Quad quad(x + 4 * r);
+#pragma GCC unroll 4
+      for (int c = 0; c < columns; ++c) at[r][c] = dot<Bits>(at[r][c], w[c], quad);
+    }
+  }
+};
+
+// A tile of rows holds, for every group of their features, [group / 4][rows][4] numbers, [rows] scales and [rows] sums.
+inline void pack_groups(const IntLinear& a, int64_t row, int rows, int64_t group, int64_t groups, int8_t* tile) {
+  const int64_t k = a.weight.k;
+  for (int64_t g = 0; g < groups; ++g, tile += rows * (group + 8)) {
+    const int64_t n = smaller(group, k - g * group);
+    for (int r = 0; r < rows; ++r) {
+      PENSTOCK_WITH_TYPE(a.type, {
+        const auto* x = static_cast<const Memory<T>*>(a.x) + (row + r) * k + g * group;
+        const GroupScale q = quantize_group<T>(x, n, group, tile + 4 * r, 4 * rows);
+        std::memcpy(tile + rows * group + 4 * r, &q.scale, 4);
+        std::memcpy(tile + rows * (group + 4) + 4 * r, &q.sum, 4);
+      })
+    }
+  }
+}
+
+struct Format {
+  static constexpr int tile_rows = max_rows;
+  static constexpr int64_t run = 1024;  // a multiple of every group of 4-bit weights
+
+  const IntLinear& a;
+  const IntPanels& w;
+
+  explicit Format(const IntLinear& args) : a(args), w(args.weight) {}
+  int64_t panel_bytes() const { return w.panel_bytes(); }
+  const uint8_t* panel(int64_t i) const { return w.data + i * panel_bytes(); }
+  size_t scratch_bytes() const { return 0; }
+};
+
+struct Format8 : Format {
+  using Format::Format;
+  int64_t depth() const { return w.group; }
+  int64_t row_bytes() const { return w.group + 8; }
+  void pack(int64_t row, int rows, uint8_t* tile) const {
+    pack_groups(a, row, rows, w.group, 1, reinterpret_cast<int8_t*>(tile));
+  }
+  const uint8_t* chunk(int64_t i, int64_t k, int64_t, int64_t, uint8_t*) const { return panel(i) + k * lanes; }
+
+  // The sums are int32 until `finish`.
+  template <int R>
+  __attribute__((noinline)) void multiply(const uint8_t* tile, const uint8_t* chunk, int64_t k, int64_t length,
+                                          float* sums, Ahead ahead) const {
+    for (int lane = 0; lane < lanes; lane += columns * W) {
+      IntSums<R> s;
+      auto* to = reinterpret_cast<VecIUnaligned*>(sums + lane);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < columns; ++c) s.at[r][c] = k == 0 ? VecI{} : (VecI)to[r * (lanes / W) + c];
+      const uint8_t* from = chunk + 4 * lane;
+      const auto* x = reinterpret_cast<const int8_t*>(tile) + k * R;
+      for (int64_t i = 0; i < length / 4; ++i, from += 4 * lanes, x += 4 * R) {
+        prefetch(ahead, i);
+        VecB b[columns];
+#pragma GCC unroll 4
+        for (int c = 0; c < columns; ++c) b[c] = load_bytes(from + 4 * c * W);
+        s.template add<8>(b, x);
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < columns; ++c) to[r * (lanes / W) + c] = s.at[r][c];
+      ahead.bytes = 0;
+    }
+  }
+
+  void finish(const uint8_t* tile, int rows, int64_t i, float* sums) const {
+    const auto* scales = reinterpret_cast<const float*>(panel(i) + w.group * lanes);
+    for (int r = 0; r < rows; ++r) {
+      float row_scale;
+      int32_t row_sum;
+      std::memcpy(&row_scale, tile + rows * w.group + 4 * r, 4);
+      std::memcpy(&row_sum, tile + rows * (w.group + 4) + 4 * r, 4);
+      for (int lane = 0; lane < lanes; lane += W) {
+        float* y = sums + r * lanes + lane;
+        const VecI sum = (VecI) * (VecIUnaligned*)y - excess<8>() * row_sum;
+        store<Type::f32>(y, __builtin_convertvector(sum, Vec) * row_scale * load<Type::f32>(scales + lane));
+      }
+    }
+  }
+};
+
+template <Type Scale>
+struct Format4 : Format {
+  using Format::Format;
+  int64_t depth() const { return w.groups() * w.group; }
+  int64_t row_bytes() const { return w.groups() * (w.group + 8); }
+  void pack(int64_t row, int rows, uint8_t* tile) const {
+    pack_groups(a, row, rows, w.group, w.groups(), reinterpret_cast<int8_t*>(tile));
+  }
+  const uint8_t* chunk(int64_t i, int64_t k, int64_t, int64_t, uint8_t*) const {
+    return panel(i) + k / w.group * w.group_bytes();
+  }
+  void finish(const uint8_t*, int, int64_t, float*) const {}
+
+  template <int R>
+  __attribute__((noinline)) void multiply(const uint8_t* tile, const uint8_t* chunk, int64_t k, int64_t length,
+                                          float* sums, Ahead ahead) const {
+    const int64_t group = w.group, bytes = w.group_bytes();
+    const auto* x = reinterpret_cast<const int8_t*>(tile) + k / group * (group + 8) * R;
+    int64_t line = 0;
+    for (int64_t done = 0; done < length; done += group, chunk += bytes, x += (group + 8) * R, line += group / 8 + 1)
+      for (int lane = 0; lane < lanes; lane += columns * W)
+        add_group<R>(chunk, x, lane, k + done == 0, sums + lane, lane == 0 ? ahead : Ahead{nullptr, 0}, line);
+  }
+
+  template <int R>
+  inline void add_group(const uint8_t* chunk, const int8_t* x, int lane, bool first, float* sums, Ahead ahead,
+                        int64_t line) const {
+    const int64_t group = w.group;
+    const auto* row_scales = reinterpret_cast<const float*>(x + R * group);
+    const auto* row_sums = reinterpret_cast<const int32_t*>(x + R * (group + 4));
+    IntSums<R> s;
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int c = 0; c < columns; ++c) s.at[r][c] = splat_i(-excess<4>() * row_sums[r]);
+    const uint8_t* from = chunk + 4 * lane;
+    for (int64_t i = 0; i < group / 8; ++i, from += 4 * lanes, x += 8 * R) {
+      prefetch(ahead, line + i);
+      VecB low[columns], high[columns];
+#pragma GCC unroll 4
+      for (int c = 0; c < columns; ++c) {
+        const VecB b = load_bytes(from + 4 * c * W);
+        low[c] = low_halves(b);
+        high[c] = high_halves(b);
+      }
+      s.template add<4>(low, x);
+      s.template add<4>(high, x + 4 * R);
+    }
+    prefetch(ahead, line + group / 8);
+    const auto* scales = reinterpret_cast<const Memory<Scale>*>(chunk + group * lanes / 2) + lane;
+#pragma GCC unroll 4
+    for (int c = 0; c < columns; ++c) {
+      const Vec scale = load<Scale>(scales + c * W);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        float* y = sums + r * lanes + c * W;
+        const Vec part = __builtin_convertvector(s.at[r][c], Vec) * row_scales[r];
+        store<Type::f32>(y, fma(part, scale, first ? Vec{} : load<Type::f32>(y)));
+      }
+    }
+  }
+};
+
+}  // namespace
+
+void int_linear(const IntLinear& a) {
+  const Output out{a.out_type, a.type, a.y, a.bias, a.weight.n};
+  if (a.weight.bits == 8) return multiply(Format8(a), a.rows, out);
+  PENSTOCK_WITH_TYPE(a.weight.scale_type, multiply(Format4<T>(a), a.rows, out))
+}
+
+}  // namespace PENSTOCK_ISA
+}  // namespace penstock
