@@ -194,14 +194,19 @@ def _add(parser: argparse.ArgumentParser, o: Option) -> None:
     elif o.kind == "strs":
         parser.add_argument(o.flag, *o.flags, action="extend", nargs="+", **common)
     else:
+        choices = o.choices
+        if choices and o.optional:
+            choices += (None,)
 
         def read(text: str) -> Any:
+            if choices and o.optional and text == "None":
+                return None
             try:
                 return parse_text(o, text)
             except ValueError as e:
                 raise argparse.ArgumentTypeError(str(e)) from None
 
-        parser.add_argument(o.flag, *o.flags, type=read, choices=o.choices, **common)
+        parser.add_argument(o.flag, *o.flags, type=read, choices=choices, **common)
 
 
 def _put(target: dict[str, Any], path: str, text: str) -> None:

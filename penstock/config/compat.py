@@ -126,8 +126,9 @@ REFUSED = {
         sleep-mode-offload-cudagraph:bool sleep-preserve-parameter-names:strs enable-cumem-allocator:bool
         enable-nccl-comm-suspend:bool
         """,
+    "--quantization has no further settings": "quantization-config:json allow-deprecated-quantization:bool",
     "it computes in bfloat16, float16 and float32 only": """
-        quantization/-q=None|none quantization-config:json allow-deprecated-quantization:bool calculate-kv-scales:bool
+        calculate-kv-scales:bool
         kv-cache-dtype-skip-layers:strs use-fp64-gumbel:bool
         """,
     "it neither compiles models nor captures graphs": """

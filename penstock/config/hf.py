@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.config.merge import deep_merge
+from penstock.config.quantization import read_quantization
 from penstock.config.shape import ModelShape, Rope
 from penstock.errors import StartError
 
@@ -81,7 +82,7 @@ def read_shape(model_dir: str, overrides: Json | None = None) -> ModelShape:
         layer_windows=_WINDOWS[architecture](config, num_layers),
         dtype=_dtype(config),
         eos_token_ids=config.token_ids("eos_token_id"),
-        quantization=config.values.get("quantization_config"),
+        quantization=read_quantization(config.values.get("quantization_config"), config.path),
     )
 
 

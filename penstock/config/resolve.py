@@ -16,8 +16,9 @@ import msgspec
 from penstock import envs, platforms
 from penstock.config import generation, hf, hub, memory
 from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfig, ModelConfig, SchedulerConfig
+from penstock.config.quantization import DEFAULT_GROUP
 from penstock.config.sections import EngineArgs
-from penstock.config.shape import ModelShape
+from penstock.config.shape import ModelShape, Quantization
 from penstock.errors import StartError
 from penstock.platforms.base import Platform
 
@@ -158,14 +159,23 @@ def _shape(args: EngineArgs, model_dir: str) -> ModelShape:
             args.hf_config_path, download_dir=args.download_dir, token=args.hf_token, weights=False
         )
     shape = hf.read_shape(config_dir, args.hf_overrides)
-    if shape.quantization is not None:
-        method = shape.quantization.get("quant_method", "unknown")
-        raise StartError(f"The model is quantized ({method}), which is not built into this version.")
+    shape = msgspec.structs.replace(shape, quantization=_quantization(args.quantization, shape.quantization))
     windows = [w for w in shape.layer_windows if w is not None]
     if args.disable_sliding_window and windows:
         shortest = min(min(windows), shape.max_position)
         return msgspec.structs.replace(shape, layer_windows=(), max_position=shortest)
     return shape
+
+
+def _quantization(asked: str | None, has: Quantization | None) -> Quantization | None:
+    """What the option asks for, given what the checkpoint has."""
+    if asked in ("int8", "int4"):
+        if has is not None:
+            raise StartError(f"--quantization {asked}: the checkpoint is quantized already; leave the option out.")
+        return Quantization(asked, DEFAULT_GROUP if asked == "int4" else 0)
+    if asked == "compressed-tensors" and has is None:
+        raise StartError("--quantization compressed-tensors: the checkpoint is not quantized; int8 and int4 do that.")
+    return has
 
 
 def _served_names(args: EngineArgs) -> tuple[str, ...]:

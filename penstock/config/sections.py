@@ -41,6 +41,14 @@ class ModelOptions:
         "type that the device computes fast, or in float32 where there is none.",
         choices=("auto", "half", "float16", "bfloat16", "float", "float32"),
     )
+    quantization: str | None = option(
+        None,
+        "How weights are kept. int8: 8 bits, a scale for each output, and activations of 8 bits; int4: 4 bits, a scale "
+        "for each 64 inputs; both made while loading, from any checkpoint. compressed-tensors, and none, which is the "
+        "default: as the checkpoint has them.",
+        choices=("none", "int8", "int4", "compressed-tensors"),
+        flags=("-q",),
+    )
     max_model_len: int | str | None = option(
         None,
         "Context in tokens, prompt and answer together; takes 4k or 4K. Default: what the model was made for, or "

@@ -31,6 +31,21 @@ class Rope(msgspec.Struct, frozen=True):
     high_freq_factor: float = 4.0
 
 
+class Quantization(msgspec.Struct, frozen=True):
+    """How the weights of products are stored.
+
+    Attributes:
+        method: a name in the registry of quantization methods: "int8" and "int4" are made while loading,
+            "compressed-int8" and "compressed-int4" are what the checkpoint holds.
+        group: input features that share a scale of 4-bit weights; 0: all of a row.
+        ignore: checkpoint names of products that are not quantized; "re:" begins a regular expression.
+    """
+
+    method: str
+    group: int = 0
+    ignore: tuple[str, ...] = ()
+
+
 class ModelShape(msgspec.Struct, frozen=True):
     """Sizes and switches of a decoder, independent of any checkpoint format.
 
@@ -39,7 +54,7 @@ class ModelShape(msgspec.Struct, frozen=True):
         layer_windows: per layer, how many tokens back (itself included) attention sees; None for all.
         dtype: the checkpoint's own type, "bfloat16", "float16" or "float32".
         max_position: longest context after rope scaling.
-        quantization: the checkpoint's quantization_config, if it has one.
+        quantization: None where weights are of `dtype`.
     """
 
     architecture: str
@@ -60,7 +75,7 @@ class ModelShape(msgspec.Struct, frozen=True):
     layer_windows: tuple[int | None, ...] = ()
     dtype: str = "bfloat16"
     eos_token_ids: tuple[int, ...] = ()
-    quantization: dict | None = None
+    quantization: Quantization | None = None
 
     def kv_bytes_per_token(self, bytes_per_element: int) -> int:
         """Bytes of keys and values that one token keeps in all layers."""

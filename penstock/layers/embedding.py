@@ -30,9 +30,9 @@ class Embedding(nn.Module):
 class Head(nn.Module):
     """Logits by a matrix of their own. `name` is its checkpoint name without ".weight"."""
 
-    def __init__(self, context: BuildContext, hidden_size: int, vocab_size: int, name: str):
+    def __init__(self, context: BuildContext, hidden_size: int, vocab_size: int, name: str, *, tied: bool = False):
         super().__init__()
-        method = context.linear_method.for_head(name)
+        method = context.linear_method.for_head(name, tied)
         self.projection = Linear(context, hidden_size, {name: vocab_size}, method=method, out_dtype=torch.float32)
 
     def forward(self, hidden_SH: torch.Tensor) -> torch.Tensor:
@@ -44,7 +44,7 @@ class TiedHead(Head):
     """A head whose matrix is the embedding, too. A copy of it under `unread` in the checkpoint is left unread."""
 
     def __init__(self, context: BuildContext, hidden_size: int, vocab_size: int, name: str, unread: str):
-        super().__init__(context, hidden_size, vocab_size, name)
+        super().__init__(context, hidden_size, vocab_size, name, tied=True)
         self.redundant_names = (f"{unread}.weight",)
 
 

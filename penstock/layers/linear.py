@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from penstock.layers.context import BuildContext
+from penstock.ops.int_matrix import IntMatrix
 from penstock.ops.matrix import Matrix
 from penstock.quantization.base import LinearMethod
 from penstock.quantization.slot import Slot
@@ -27,7 +28,8 @@ class Linear(nn.Module):
         out_dtype: type of the result, if not the model's.
     """
 
-    matrix: Matrix  # for methods that keep the weight as one
+    matrix: Matrix  # this or the next, as the method keeps the weight
+    int_matrix: IntMatrix
     bias: torch.Tensor | None
 
     def __init__(
@@ -47,6 +49,7 @@ class Linear(nn.Module):
         self.shards = shards
         self.out_features = sum(shards.values())
         self.method = method or context.linear_method.for_product(shards)
+        self.redundant_names = self.method.redundant_names
         self.method.create_weights(self)
         self.register_buffer("bias", context.empty(self.out_features) if bias else None)
 

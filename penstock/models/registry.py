@@ -25,9 +25,8 @@ def build(shape: ModelShape, context: BuildContext) -> Model:
     """A model with uninitialized weights.
 
     Raises:
-        StartError: the architecture, or the checkpoint's quantization, is unknown.
+        StartError: the architecture, or the quantization, is unknown.
     """
-    if shape.quantization is not None:
-        context = replace(context, linear_method=method_for(shape.quantization))
+    context = replace(context, linear_method=method_for(shape.quantization))
     model: Model = MODELS.get(shape.architecture)(shape, context)
     return model.eval()

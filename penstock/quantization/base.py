@@ -11,11 +11,21 @@ from typing import Any, Protocol
 
 import torch
 
+from penstock.config.shape import Quantization
+from penstock.ops.int_matrix import IntMatrix
 from penstock.ops.matrix import Matrix, new_matrix
 from penstock.plugins import Registry
 from penstock.quantization.slot import Slot
 
-METHODS = Registry("quantization method", {"none": "penstock.quantization.base:UnquantizedLinear"})
+METHODS = Registry(
+    "quantization method",
+    {
+        "int8": "penstock.quantization.int8:Int8Linear",
+        "int4": "penstock.quantization.int4:Int4Linear",
+        "compressed-int8": "penstock.quantization.compressed_tensors:CompressedInt8",
+        "compressed-int4": "penstock.quantization.compressed_tensors:CompressedInt4",
+    },
+)
 
 
 class LinearLayer(Protocol):
@@ -25,6 +35,7 @@ class LinearLayer(Protocol):
         shards: checkpoint name -> output features, in the order in which they are stacked.
         dtype, device: of the model.
         out_dtype: of the product: the model's type, or float32.
+        matrix, int_matrix: where a method keeps the weight: one of them.
     """
 
     in_features: int
@@ -35,6 +46,7 @@ class LinearLayer(Protocol):
     out_dtype: torch.dtype
     bias: torch.Tensor | None
     matrix: Matrix
+    int_matrix: IntMatrix
 
     def empty(self, *size: int) -> torch.Tensor:
         """An uninitialized tensor of the model's type on its device."""
@@ -44,14 +56,20 @@ class LinearLayer(Protocol):
 
 
 class LinearMethod(ABC):
-    """Weights are kept on the layer; a method holds only what its layers share."""
+    """Weights are kept on the layer; a method holds only what its layers share.
+
+    Attributes:
+        redundant_names: patterns of checkpoint names that say nothing that is not known.
+    """
+
+    redundant_names: tuple[str, ...] = ()
 
     def for_product(self, names: Iterable[str]) -> LinearMethod:
         """The method of a product inside the model that these checkpoint matrices feed."""
         return self
 
-    def for_head(self, name: str) -> LinearMethod:
-        """The method of the product that gives logits; with tied embeddings its matrix is the embedding's, too."""
+    def for_head(self, name: str, tied: bool) -> LinearMethod:
+        """The method of the product that gives logits; if tied, its matrix is the embedding's, too."""
         return self
 
     @abstractmethod
@@ -95,12 +113,13 @@ class UnquantizedLinear(LinearMethod):
         return layer.matrix.rows(ids_T)
 
 
-def method_for(quantization: dict[str, Any] | None) -> LinearMethod:
-    """The method of a checkpoint's quantization_config; None means plain weights.
+def method_for(quantization: Quantization | None) -> LinearMethod:
+    """The method for a model; None means plain weights.
 
     Raises:
         StartError: it is unknown.
     """
-    name = "none" if quantization is None else str(quantization.get("quant_method"))
-    method: LinearMethod = METHODS.get(name)()
+    if quantization is None:
+        return UnquantizedLinear()
+    method: LinearMethod = METHODS.get(quantization.method)(quantization)
     return method

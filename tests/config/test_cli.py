@@ -24,6 +24,7 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "hf_config_path": (["--hf-config-path", "c"], "c"),
     "hf_overrides": (["--hf-overrides", '{"a": {"b": 1}}'], {"a": {"b": 1}}),
     "dtype": (["--dtype", "half"], "half"),
+    "quantization": (["--quantization", "int8"], "int8"),
     "max_model_len": (["--max-model-len", "4k"], 4000),
     "seed": (["--seed", "7"], 7),
     "max_logprobs": (["--max-logprobs", "-1"], -1),

@@ -15,6 +15,7 @@ from penstock.config.engine_config import EngineConfig
 from penstock.config.options import options_of
 from penstock.config.resolve import resolve
 from penstock.config.sections import EngineArgs
+from penstock.config.shape import Quantization
 from penstock.errors import StartError
 from penstock.platforms import cpu
 from penstock.platforms.base import Device, Platform, PlatformFacts
@@ -103,6 +104,7 @@ EFFECTS: dict[str, tuple[Any, str, Any]] = {
     "skip_tokenizer_init": (True, "model.tokenizer_path", None),
     "hf_overrides": ({"vocab_size": 50}, "model.shape.vocab_size", 50),
     "dtype": ("float", "model.dtype", "float32"),
+    "quantization": ("int4", "model.shape.quantization", Quantization("int4", 64)),
     "max_model_len": (100, "model.max_model_len", 100),
     "seed": (5, "model.seed", 5),
     "max_logprobs": (-1, "model.max_logprobs", 100),
@@ -386,6 +388,17 @@ def test_quantized_checkpoint(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m", quantization_config={"quant_method": "awq"})
     with pytest.raises(StartError, match=r"quantiz.*awq|awq.*quantiz"):
         resolve(EngineArgs(model=model), usage="server")
+
+
+@pytest.mark.parametrize("asked", [None, "none", "compressed-tensors"])
+def test_a_quantized_checkpoint_is_taken_as_it_is(asked: str | None, tmp_path: Path) -> None:
+    tensor = {"num_bits": 8, "type": "int", "symmetric": True, "dynamic": False, "strategy": "channel"}
+    groups = {"g": {"targets": ["Linear"], "weights": tensor}}
+    groups["g"]["input_activations"] = tensor | {"dynamic": True, "strategy": "token"}
+    stated = {"quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": groups}
+    model = write_model(tmp_path / "m", quantization_config=stated)
+    config = resolve(EngineArgs(model=model, quantization=asked), usage="server")
+    assert config.model.shape.quantization == Quantization("compressed-int8")
 
 
 def test_no_tokenizer(model: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from loaded_weights import loaded_weights
 from safetensors.torch import save_file
 
-from penstock.config.shape import ModelShape, Rope
+from penstock.config.shape import ModelShape, Quantization, Rope
 from penstock.errors import StartError
 from penstock.layers.context import BuildContext
 from penstock.loading.loader import load_weights
@@ -205,4 +205,4 @@ def test_dummy_weights_are_the_same_every_time() -> None:
 
 def test_a_quantized_checkpoint_is_refused_by_name() -> None:
     with pytest.raises(StartError, match="unknown quantization method 'gptq'"):
-        make_model(quantization={"quant_method": "gptq"})
+        make_model(quantization=Quantization("gptq"))

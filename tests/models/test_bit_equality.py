@@ -6,11 +6,12 @@ import pytest
 import torch
 from paged_driver import PagedDriver, Sequence
 
-from penstock.config.shape import ModelShape, Rope
+from penstock.config.shape import ModelShape, Quantization, Rope
 from penstock.layers.context import BuildContext
 from penstock.loading.loader import load_weights
 from penstock.models.interface import Model
 from penstock.models.registry import build
+from penstock.ops import kernels
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 SHAPES = {
@@ -23,7 +24,7 @@ SHAPES = {
 }
 
 
-def make(name: str, dtype: torch.dtype) -> tuple[Model, ModelShape]:
+def make(name: str, dtype: torch.dtype, method: str | None = None) -> tuple[Model, ModelShape]:
     shape = ModelShape(
         architecture="Qwen3ForCausalLM",
         vocab_size=307,
@@ -33,6 +34,7 @@ def make(name: str, dtype: torch.dtype) -> tuple[Model, ModelShape]:
         rope=Rope(),
         attention_bias=True,
         tie_embeddings=name != "wide",
+        quantization=Quantization(method, 32) if method else None,
         **SHAPES[name],
     )
     model = build(shape, BuildContext(dtype=dtype, device=torch.device("cpu"), max_len=512))
@@ -55,7 +57,16 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", SHAPES)
 def test_same_bits_however_it_is_run(name: str, dtype: torch.dtype) -> None:
-    model, shape = make(name, dtype)
+    check_same_bits(*make(name, dtype), dtype)
+
+
+@pytest.mark.parametrize("method", ["int8", "int4"])
+@pytest.mark.parametrize(("name", "dtype"), [("odd", torch.bfloat16), ("wide", torch.float32)], ids=str)
+def test_same_bits_with_quantized_weights(name: str, dtype: torch.dtype, method: str) -> None:
+    check_same_bits(*make(name, dtype, method), dtype)
+
+
+def check_same_bits(model: Model, shape: ModelShape, dtype: torch.dtype) -> None:
 
     def driver(block_size: int = 16) -> PagedDriver:
         return PagedDriver(model, shape, dtype, block_size)
@@ -87,11 +98,13 @@ def test_same_bits_however_it_is_run(name: str, dtype: torch.dtype) -> None:
     assert same_bits(alone[96:], rest), "after taking over cached blocks"
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_same_bits_with_threads(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "method"), [*((d, None) for d in DTYPES), (torch.bfloat16, "int8"), (torch.bfloat16, "int4")], ids=str
+)
+def test_same_bits_with_threads(dtype: torch.dtype, method: str | None) -> None:
     """Sizes at which torch cuts its loops among threads."""
-    torch.set_num_threads(2)
-    model, shape = make("wide", dtype)
+    kernels.use_threads(2)
+    model, shape = make("wide", dtype, method)
     prompt = tokens(300, 1)
     (alone,) = PagedDriver(model, shape, dtype).prefill([Sequence(prompt)])
     (chunked,) = PagedDriver(model, shape, dtype).prefill([Sequence(prompt)], 77)
