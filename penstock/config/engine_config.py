@@ -65,10 +65,15 @@ class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of a step."""
+    """Limits of a step.
+
+    Attributes:
+        step_seconds: about how long a step may last while some decode; None for no limit.
+    """
 
     max_num_seqs: int
     max_num_batched_tokens: int
+    step_seconds: float | None = None
     enable_chunked_prefill: bool = True
     long_prefill_token_threshold: int = 0
     policy: str = "fcfs"

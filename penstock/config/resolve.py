@@ -39,12 +39,13 @@ class Budget:
     block_size: int
     seqs: dict[Usage, int]
     tokens: dict[Usage, int]
+    server_step_seconds: float | None = None  # while some decode; a step on a CPU can take seconds
 
 
 # Figures of vLLM, but for the block size on the CPU: 32 tokens, where it has 128. A prefix is reused in whole blocks,
 # so smaller ones reuse more of it. That 32 is the best size has not been measured.
 BUDGETS = {
-    "cpu": Budget(32, {"server": 128, "offline": 256}, {"server": 2048, "offline": 4096}),
+    "cpu": Budget(32, {"server": 128, "offline": 256}, {"server": 2048, "offline": 4096}, server_step_seconds=0.2),
     "cuda": Budget(16, {"server": 256, "offline": 256}, {"server": 2048, "offline": 8192}),
     "cuda_large": Budget(16, {"server": 1024, "offline": 1024}, {"server": 8192, "offline": 16384}),
 }
@@ -287,6 +288,7 @@ def _scheduler(args: EngineArgs, usage: Usage, max_model_len: int, platform: Pla
     return SchedulerConfig(
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
+        step_seconds=budget.server_step_seconds if usage == "server" else None,
         enable_chunked_prefill=chunked,
         long_prefill_token_threshold=_at_least("--long-prefill-token-threshold", args.long_prefill_token_threshold, 0),
         policy=args.scheduling_policy,

@@ -127,5 +127,6 @@ def build_core(config: EngineConfig, on_progress: Callable[[str, float], None]) 
         enable_chunked_prefill=limits.enable_chunked_prefill,
         long_prefill_token_threshold=limits.long_prefill_token_threshold,
         policy=limits.policy,
+        step_seconds=limits.step_seconds,
     )
     return EngineCore(scheduler, executor, capacity.explanation)

@@ -15,6 +15,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable
 
 from penstock.kvcache.manager import KVCacheManager
+from penstock.scheduler.pace import Pace
 from penstock.scheduler.plan import (
     EngineOutput,
     FinishReason,
@@ -50,6 +51,7 @@ class Scheduler:
             it fits, and max_num_batched_tokens must be at least max_model_len.
         long_prefill_token_threshold: most tokens of one request in a step, 0 for no limit; only with chunked prefill.
         policy: "fcfs" or "priority" (lower value first, then arrival).
+        step_seconds: about how long a step may last while some decode, for which prompts are cut; None for no limit.
         clock: monotonic seconds, the same as in arrival times and deadlines.
     """
 
@@ -63,6 +65,7 @@ class Scheduler:
         enable_chunked_prefill: bool = True,
         long_prefill_token_threshold: int = 0,
         policy: str = "fcfs",
+        step_seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         assert kv.max_tokens >= max_model_len, "a request that is alone must fit, or it could never finish"
@@ -76,6 +79,7 @@ class Scheduler:
         self.max_model_len = max_model_len
         self._chunked = enable_chunked_prefill
         self._max_row_tokens = long_prefill_token_threshold or max_num_batched_tokens
+        self._pace = Pace(step_seconds if enable_chunked_prefill else None)
         self._rank = ranking(policy)
         self._clock = clock
         self._spare_blocks = int(kv.num_blocks * _SPARE_SHARE)
@@ -89,6 +93,8 @@ class Scheduler:
 
         self._num_added = 0
         self._num_steps = 0
+        self._num_decoding = 0  # requests that got a token in the last step and go on
+        self._step_began = 0.0
         self._step_tokens = 0
         self._prefix_queries = 0
         self._prefix_hits = 0
@@ -136,15 +142,23 @@ class Scheduler:
         preemptions_before = self._num_preemptions
         plan = StepPlan(self._num_steps + 1, [], [], [])
         self._swap_in_better()
-        budget = self._plan_rows(plan, self._running, self._max_step_tokens)
+        budget = most = self._most_tokens()
+        budget = self._plan_rows(plan, self._running, budget)
         if self._num_preemptions == preemptions_before:
             while budget > 0 and (request := self._admit_next(budget)):
                 budget = self._plan_rows(plan, [request], budget)
-        self._step_tokens = self._max_step_tokens - budget
+        self._step_tokens = most - budget
+        self._step_began = self._clock()
         if plan.rows:
             self._num_steps += 1
             plan.gone, self._gone = self._gone, []
         return plan
+
+    def _most_tokens(self) -> int:
+        """Tokens of this step."""
+        if not self._num_decoding or self._pace.piece is None:
+            return self._max_step_tokens
+        return min(self._max_step_tokens, self._num_decoding + self._pace.piece)
 
     def _plan_rows(self, plan: StepPlan, requests: list[Request], budget: int) -> int:
         """Give each of `requests` a row while the budget lasts; what is left of it.
@@ -268,9 +282,10 @@ class Scheduler:
     def update(self, plan: StepPlan, result: StepResult) -> list[EngineOutput]:
         """Take in the result of a plan: new tokens and ends."""
         assert result.step == plan.step
+        if self._step_tokens > len(plan.rows):
+            self._pace.took(self._step_tokens, self._clock() - self._step_began)
         outputs, self._outputs = self._outputs, []
-        requests = self._requests
-        any_ended = False
+        requests, known_outputs, ended = self._requests, len(outputs), 0
         for row, got in zip(plan.rows, result.rows, strict=True):
             assert got.request_id == row.request_id
             request = requests.get(row.request_id)
@@ -279,7 +294,7 @@ class Scheduler:
             if got.error is not None:
                 outputs.append(self._output(request, [], FinishReason.ERROR, error=got.error))
                 self._end(request)
-                any_ended = True
+                ended += 1
                 continue
             token_ids = got.token_ids
             assert row.samples == bool(token_ids)
@@ -293,9 +308,10 @@ class Scheduler:
                 outputs.append(output)
             if reason is not None:
                 self._end(request)
-                any_ended = True
-        if any_ended:
+                ended += 1
+        if ended:
             self._drop_ended()
+        self._num_decoding = len(outputs) - known_outputs - ended
         return outputs
 
     def _row_output(

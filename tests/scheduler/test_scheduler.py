@@ -66,6 +66,30 @@ def test_a_long_prompt_leaves_room_for_others_under_the_threshold() -> None:
     assert step(scheduler)[0] == {"a": 3, "b": 3}
 
 
+def test_prompts_are_cut_so_that_those_who_decode_wait_a_set_time_for_a_step() -> None:
+    clock = Clock()
+    limits = {"max_num_batched_tokens": 2000, "max_model_len": 3000, "num_blocks": 4000}
+    scheduler = make(clock=clock, step_seconds=0.5, **limits)
+
+    def timed(seconds_per_token: float) -> dict[str, int]:
+        plan = scheduler.schedule()
+        clock.now += plan.num_tokens * seconds_per_token
+        results = [RowResult(row.request_id, [7] if row.samples else []) for row in plan.rows]
+        scheduler.update(plan, StepResult(plan.step, results))
+        return {row.request_id: row.num_tokens for row in plan.rows}
+
+    scheduler.add(request("a", 1000, sampling={"max_tokens": 20}))
+    assert timed(0.001) == {"a": 1000}  # nobody waits for it
+    scheduler.add(request("b", 2500, first_token=2))
+    assert timed(0.001) == {"a": 1, "b": 480}  # half a second, in whole steps of 32 tokens
+    assert [timed(0.004)["b"] for _ in range(5)] == [480, 192, 128, 128, 128]  # the machine is slower now
+    assert timed(1.0)["b"] == 128
+    assert timed(1.0) == {"a": 1, "b": 64}  # never less
+    scheduler.abort(["a"])
+    assert timed(1.0)["b"] == 65  # who decoded in the step before still counts in this one
+    assert timed(1.0)["b"] == 2500 - 2 * 480 - 192 - 4 * 128 - 64 - 65
+
+
 def test_without_chunking_a_prompt_waits_until_it_fits() -> None:
     scheduler = make(enable_chunked_prefill=False)
     scheduler.add(request("a", 20))
