@@ -258,23 +258,34 @@ inline uint32_t bits_of(VecI condition) {
 #endif
 }
 
-// e^x within 2 units in the last place; 0 below -87.3, where the result would be subnormal; infinity above 88.7.
-// Range reduction by multiples of ln 2 in two parts and a polynomial, as in the Cephes library (netlib.org/cephes).
-inline Vec exp(Vec x) {
-  const Vec low = splat(-87.3365448f), high = splat(88.7228394f);
-  const Vec clipped = min(max(x, low), high);
-  const Vec shift = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
-  const Vec shifted = fma(clipped, splat(1.44269504f), shift);
-  const Vec n = shifted - shift;
-  Vec r = fma(n, splat(-0.693359375f), clipped);
-  r = fma(n, splat(2.12194440e-4f), r);
+// (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2, from the Cephes library (netlib.org/cephes).
+inline Vec exp_tail(Vec r) {
   Vec p = splat(1.9875691500e-4f);
   p = fma(p, r, splat(1.3981999507e-3f));
   p = fma(p, r, splat(8.3334519073e-3f));
   p = fma(p, r, splat(4.1665795894e-2f));
   p = fma(p, r, splat(1.6666665459e-1f));
-  p = fma(p, r, splat(5.0000001201e-1f));
-  const Vec y = fma(p, r * r, r) + 1.0f;
+  return fma(p, r, splat(5.0000001201e-1f));
+}
+
+// e^x within 2 units in the last place; 0 below -87.3, where the result would be subnormal; infinity above 88.7.
+// x is a multiple n of ln 2, taken off in two parts, and a rest.
+inline Vec exp(Vec x) {
+  const Vec low = splat(-87.3365448f), high = splat(88.7228394f);
+  const Vec log2_e = splat(1.44269504f), minus_ln2 = splat(-0.693359375f), minus_ln2_rest = splat(2.12194440e-4f);
+#if defined(__AVX512F__)
+  const Vec clipped = (Vec)_mm512_maskz_min_ps(0xffff, (__m512)(high + 1.0f), (__m512)x);  // a NaN stays
+  const Vec n = (Vec)_mm512_maskz_roundscale_ps(0xffff, (__m512)(clipped * log2_e), _MM_FROUND_TO_NEAREST_INT);
+  const Vec r = fma(n, minus_ln2_rest, fma(n, minus_ln2, clipped));
+  const Vec y = fma(exp_tail(r), r * r, r) + 1.0f;
+  const __mmask16 not_tiny = _mm512_cmp_ps_mask((__m512)x, (__m512)low, _CMP_NLT_UQ);
+  return (Vec)_mm512_maskz_scalef_ps(not_tiny, (__m512)y, (__m512)n);
+#else
+  const Vec clipped = min(max(x, low), high);
+  const Vec shift = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
+  const Vec n = fma(clipped, log2_e, shift) - shift;
+  const Vec r = fma(n, minus_ln2_rest, fma(n, minus_ln2, clipped));
+  const Vec y = fma(exp_tail(r), r * r, r) + 1.0f;
   // 2^n in two factors, since n may be 128.
   const VecI whole = __builtin_convertvector(n, VecI), half = whole >> 1;
   const Vec first = (Vec)((half + 127) << 23), second = (Vec)((whole - half + 127) << 23);
@@ -282,6 +293,7 @@ inline Vec exp(Vec x) {
   const Vec limited = x > high ? splat(INFINITY) : result;
   const Vec bounded = x < low ? Vec{} : limited;
   return x == x ? bounded : x;
+#endif
 }
 
 }  // namespace

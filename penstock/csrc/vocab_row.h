@@ -154,16 +154,21 @@ struct Head {
   int64_t n;
 };
 
+// The maxima of blocks in order, numbered by block: each is a token's logit, and the head of the row's order is often
+// among them. Scratch: 2 * row.size items.
+inline Head sorted_maxima(const VocabRow& row, uint64_t* scratch) {
+  for (int64_t b = 0; b < row.blocks; ++b) scratch[b] = item_of(row.maxima[b], b);
+  return {sorted(scratch, scratch + row.size, row.blocks), row.blocks};
+}
+
 // The first `count` tokens in order, fewer if fewer have logits of at least `low`. Scratch: 2 * row.size items.
 inline Head head(const VocabRow& row, int64_t count, float low, uint64_t* scratch) {
-  uint64_t* const spare = scratch + row.size;
-  if (count <= row.blocks) {  // as many blocks have a maximum that is not below the count-th largest of the maxima
-    for (int64_t b = 0; b < row.blocks; ++b) scratch[b] = item_of(row.maxima[b], b);
-    const float bound = value_of_item(sorted(scratch, spare, row.blocks)[count - 1]);
+  if (count <= row.blocks) {  // at least `count` tokens are not below the count-th largest of the maxima
+    const float bound = value_of_item(sorted_maxima(row, scratch).items[count - 1]);
     low = bound > low ? bound : low;
   }
   const int64_t n = collect(row, low, INFINITY, scratch, row.size);
-  return {sorted(scratch, spare, n), n < count ? n : count};
+  return {sorted(scratch, scratch + row.size, n), n < count ? n : count};
 }
 
 // ---- work on many rows

@@ -122,7 +122,10 @@ void narrow(const VocabRow& row, float& low, float& high, double& before, double
 // by their weights until the tokens in one are few, or all equal.
 Cut find_cut(const VocabRow& row, float low, double mass, uint64_t* scratch) {
   float high = row.max;
-  double before = 0.0;
+  double before = 0.0, of_maxima = 0.0;
+  const Head maxima = sorted_maxima(row, scratch);
+  const float bound = value_of_item(maxima.items[reach(row, maxima, mass, of_maxima)]);
+  if (of_maxima >= mass && bound > low) low = bound;  // so the tokens from there on weigh no less
   while (true) {
     const int64_t capacity = low == high ? row.size : few_items;
     const int64_t n = collect(row, low, high, scratch, capacity);
