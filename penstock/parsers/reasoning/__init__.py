@@ -1,0 +1,1 @@
+"""Forms of reasoning, one file each; `base.py` is what they share."""
