@@ -32,11 +32,12 @@ _TOOL_MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("phi4_mini_json", (r"<\|tool\|>", r"<\|/tool\|>")),
     ("jamba", (r"<tool_calls>",)),
     ("llama4_pythonic", (r"<\|python_start\|>",)),
-    ("granite", (r"<tool_call>\s*\[|<\|start_of_role\|>available_tools",)),
+    ("granite", (r"<\|start_of_role\|>(?:available_)?tools",)),
     ("hermes", (r"<tool_call>",)),
-    ("llama3_json", (r"<\|python_tag\|>",)),
-    ("llama3_json", (r"<\|start_header_id\|>", r"\"?parameters\"?")),
+    ("llama4_pythonic", (r"<\|header_start\|>", r"\[func_name1\(")),
     ("pythonic", (r"\[func_name1\(",)),
+    ("llama3_json", (r"<\|python_tag\|>",)),
+    ("llama3_json", (r"<\|(?:start_header_id|header_start)\|>", r"\"parameters\"")),
 )
 
 _REASONING_MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (

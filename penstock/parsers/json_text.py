@@ -109,7 +109,7 @@ def pass_string(reader: TextReader, sink: Sink) -> Script[bool]:
             return True
         if head == "\\":
             yield from _pass_escape(reader, sink)
-        else:
+        elif head < " ":
             sink(json.dumps(reader.skip(1))[1:-1])
 
 

@@ -1,4 +1,4 @@
-"""DeepSeek-V3.1 and later: as R1 where thinking is switched on; all is content otherwise."""
+"""DeepSeek-V3.1 and later: <think>reasoning</think>content where thinking is switched on; all is content otherwise."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from penstock.parsers.reasoning.base import TaggedReasoningParser
 class DeepseekV3ReasoningParser(TaggedReasoningParser):
     start = "<think>"
     end = "</think>"
-    assumed = True
+    assumed = None
     switched_on = False

@@ -110,7 +110,7 @@ class JsonCalls:
                     self._start(name)
                 arguments = []
                 yield from self._arguments(out.arguments if started else arguments.append)
-            elif self._accepts is not None and key not in _USUAL:
+            elif self._accepts is not None and not started and key not in _USUAL:
                 raise NotACallError
             else:
                 yield from pass_value(reader, _nowhere, self._ends)
