@@ -94,7 +94,7 @@ def test_every_cut_into_two_and_every_character_alone(case: Transcript) -> None:
         assert plain(joined(events)) == (case.content, case.reasoning, case.calls), places
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_random_cuts_of_the_corpus(data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(TRANSCRIPTS))
@@ -103,24 +103,28 @@ def test_random_cuts_of_the_corpus(data: st.DataObject) -> None:
     assert plain(joined(events)) == (case.content, case.reasoning, case.calls)
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> tuple[str, str]:
-    """(parser, text): an answer of the corpus with pieces missing, repeated, or replaced by marks of other forms."""
-    case = draw(st.sampled_from([t for t in TRANSCRIPTS if len(t.text) < 600]))
+SHORT = st.sampled_from([t for t in TRANSCRIPTS if len(t.text) < 600])
+CHANGES = st.lists(
+    st.tuples(st.floats(0, 1), st.sampled_from([0, 1, 5, 30]), st.sampled_from([None, "", *FRAGMENTS])), max_size=3
+)
+
+
+def damaged(case: Transcript, changes: list[tuple[float, int, str | None]]) -> tuple[str, str]:
+    """(parser, text): the answer with pieces missing, repeated (None), or replaced by marks of other forms."""
     text = case.text
-    for _ in range(draw(st.integers(1, 3))):
-        begin = draw(st.integers(0, len(text)))
-        end = min(len(text), begin + draw(st.sampled_from([0, 1, 5, 30])))
-        text = text[:begin] + draw(st.sampled_from(["", text[begin:end] * 2, *FRAGMENTS])) + text[end:]
+    for place, length, new in changes:
+        begin = int(place * len(text))
+        old = text[begin : begin + length]
+        text = text[:begin] + (old * 2 if new is None else new) + text[begin + len(old) :]
     return case.parser, text
 
 
 SOUP = st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
-    case=st.one_of(damaged(), damaged(), st.tuples(st.sampled_from(NAMES), SOUP)),
+    case=st.one_of(st.builds(damaged, SHORT, CHANGES), st.tuples(st.sampled_from(NAMES), SOUP)),
     places=st.lists(st.integers(0, 250), max_size=8),
 )
 def test_any_text_gives_the_same_message_however_it_is_cut(case: tuple[str, str], places: list[int]) -> None:
@@ -150,11 +154,11 @@ def test_text_without_a_call_is_content_to_the_letter(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_content_is_not_held_back(name: str) -> None:
     parser = parser_of(name)
-    for word in ("So", " it", " is,", " said", " he;", " f(x)", " and", "\n", "more."):
-        assert joined(parser.feed(word)).content in (word, ""), word
-        if word != "\n":
-            assert not parser.out._space
-    assert parser.feed(" End") == [ContentDelta(" End")]
+    fed, told = "", ""
+    for word in ("So", " it", " is,", " said", " he;", " f(x)", " and", "\n", "more.", " End"):
+        fed += word
+        told += joined(parser.feed(word)).content or ""
+        assert told == fed or word == "\n"  # a form of call may begin with a line
 
 
 LONG_ARGUMENTS = {
@@ -175,14 +179,14 @@ STREAMING = sorted(set(LONG_ARGUMENTS) - {"pythonic"})
 def test_arguments_are_streamed_as_they_come(name: str) -> None:
     begin, end = LONG_ARGUMENTS[name]
     parser = parser_of(name, [tool("f", text="string")])
-    events = parser.feed(begin)
+    events = parser.feed(begin + "zero ")
     assert [e.name for e in events if isinstance(e, ToolCallStart)] == ["f"]
     for word in ("one ", "two ", "three "):
         assert parser.feed(word) == [ArgumentsDelta(0, word)]
     rest = parser.feed(end) + parser.finish()
     assert (
         joined([*events, ArgumentsDelta(0, "one two three "), *rest]).tool_calls[0].arguments
-        == '{"text": "one two three "}'
+        == '{"text": "zero one two three "}'
     )
 
 
