@@ -92,6 +92,12 @@ VARIABLES: dict[str, Variable] = {
     "ALLOW_LONG_MAX_MODEL_LEN": _ours(
         "ALLOW_LONG_MAX_MODEL_LEN", _bool, False, "Allow --max-model-len beyond what the model was made for."
     ),
+    "CPU_OMP_THREADS_BIND": _ours(
+        "CPU_OMP_THREADS_BIND",
+        str,
+        "auto",
+        "Processors that compute: auto keeps to one memory node if the threads fit in one, nobind to none; or 0-3,8.",
+    ),
     "CPU_ISA": _ours(
         "CPU_ISA",
         str,

@@ -14,10 +14,12 @@ from typing import Any
 
 import psutil
 
+from penstock import envs
+from penstock.errors import StartError
 from penstock.platforms.base import Device, Event, Platform, PlatformFacts
+from penstock.platforms.cores import BINDING, allowed_cores, cpus_to_keep_to
 
 CGROUPS = Path("/sys/fs/cgroup")
-CPUS = Path("/sys/devices/system/cpu")
 KEPT_BYTES = 1 << 29  # freed memory that stays with the process
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's <malloc.h>
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # instructions for products of bfloat16, on x86 and on ARM
@@ -91,6 +93,11 @@ class CpuDevice(Device):
         pass
 
     def set_threads(self, count: int) -> int:
+        cpus = cpus_to_keep_to(envs.CPU_OMP_THREADS_BIND, count or physical_cores(), allowed_cores())
+        if cpus is not None:
+            if not hasattr(os, "sched_setaffinity"):
+                raise StartError(f"{BINDING}: threads cannot be bound to processors on this system.")
+            os.sched_setaffinity(0, cpus)  # this thread, and those it starts: pools of threads are made after this
         count = count or physical_cores()
         self._torch.set_num_threads(count)
         return count
@@ -137,11 +144,7 @@ def _memory_groups() -> list[tuple[int, int]]:
 
 def physical_cores() -> int:
     """Cores this process may use, a core with two hyperthreads once, and no more than its control group's share."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    cores = {_read(CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in allowed}
-    count = len(cores)
-    if not CPUS.exists():
-        count = min(count, psutil.cpu_count(logical=False) or count)
+    count = len(allowed_cores())
     for folder in _group_folders(""):
         quota, _, period = (_read(folder / "cpu.max") or "max").partition(" ")
         if quota.isdigit() and period.isdigit():
