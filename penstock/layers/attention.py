@@ -9,11 +9,12 @@ from penstock.attention.base import BoundAttention
 from penstock.config.shape import ModelShape
 from penstock.layers.context import BuildContext
 from penstock.layers.linear import Linear
+from penstock.layers.module import Module
 from penstock.layers.norm import RMSNorm
 from penstock.layers.rotary import Rotary
 
 
-class Attention(nn.Module):
+class Attention(Module):
     """[T, H] -> [T, H].
 
     Args:

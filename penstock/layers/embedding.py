@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from penstock.layers.context import BuildContext
 from penstock.layers.linear import Linear
+from penstock.layers.module import Module
 from penstock.ops.embedding import embedding
 
 
-class Embedding(nn.Module):
+class Embedding(Module):
     """Token ids [T] -> [T, H]. `name` is the table's checkpoint name without ".weight"."""
 
     weight: torch.Tensor
@@ -27,7 +27,7 @@ class Embedding(nn.Module):
         return embedding(token_ids_T, self.weight)
 
 
-class Head(nn.Module):
+class Head(Module):
     """Logits by a matrix of their own. `name` is its checkpoint name without ".weight"."""
 
     def __init__(self, context: BuildContext, hidden_size: int, vocab_size: int, name: str, *, tied: bool = False):
@@ -48,7 +48,7 @@ class TiedHead(Head):
         self.redundant_names = (f"{unread}.weight",)
 
 
-class TiedEmbedding(nn.Module):
+class TiedEmbedding(Module):
     """Token ids [T] -> [T, H], read from the matrix of the head."""
 
     def __init__(self, head: TiedHead):

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import nn
 
 from penstock.layers.context import BuildContext
+from penstock.layers.module import Module
 from penstock.ops.int_matrix import IntMatrix
 from penstock.ops.matrix import Matrix
 from penstock.quantization.base import LinearMethod
 from penstock.quantization.slot import Slot
 
 
-class Linear(nn.Module):
+class Linear(Module):
     """y = x @ weight.T + bias.
 
     Args:

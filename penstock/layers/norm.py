@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from penstock.layers.context import BuildContext
+from penstock.layers.module import Module
 from penstock.ops.rms_norm import add_rms_norm, rms_norm
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(Module):
     """Norm over the last dimension. `name` is its checkpoint name without ".weight"."""
 
     weight: torch.Tensor

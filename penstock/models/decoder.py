@@ -18,6 +18,7 @@ from penstock.layers.attention import Attention
 from penstock.layers.context import BuildContext
 from penstock.layers.embedding import Embedding, Head, TiedEmbedding, TiedHead
 from penstock.layers.linear import Linear
+from penstock.layers.module import Module
 from penstock.layers.norm import RMSNorm
 from penstock.layers.rotary import Rotary
 from penstock.models.interface import Model
@@ -33,7 +34,7 @@ class Traits:
     qk_norm: bool = False
 
 
-class MLP(nn.Module):
+class MLP(Module):
     """down(activation(gate(x)) * up(x)), gate and up as one product."""
 
     def __init__(self, context: BuildContext, shape: ModelShape, name: str, bias: bool):
@@ -48,7 +49,7 @@ class MLP(nn.Module):
         return out_TH
 
 
-class Layer(nn.Module):
+class Layer(Module):
     """One layer. `residual_TH` is the running sum, changed in place; x is what the last block will add to it.
 
     Each sum is made by the norm that follows it, so a layer leaves its last one to the next layer.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import torch
-from torch import nn
 
 from penstock.attention.base import BoundAttention
+from penstock.layers.module import Module
 
 # Dimensions in tensor names: T running tokens, H hidden size, S rows whose logits are wanted, V vocabulary.
 
 
-class Model(nn.Module):
+class Model(Module):
     """A causal language model over a ragged batch. Weights are filled by `loading/loader.py`."""
 
     @abstractmethod
