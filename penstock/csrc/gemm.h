@@ -125,15 +125,15 @@ inline void multiply_panel(const Format& format, const Tiles& tiles, const uint8
         ahead = {chunk + bytes + (t - first) * bytes / 2, 64};
       }
       float* tile_sums = sums + (tiles.start(t) - tiles.start(first)) * lanes;
-      if (k + length == depth) fetch_lines(out, tiles.start(t), tiles.height(t), panel);
-      multiply_rows<Format::tile_rows>(format, tiles.height(t), packed + tiles.offset(t), chunk, k, length, tile_sums,
-                                       ahead);
+      const int64_t row = tiles.start(t);
+      const int rows = tiles.height(t);
+      const bool done = k + length == depth;
+      if (done) fetch_lines(out, row, rows, panel);
+      multiply_rows<Format::tile_rows>(format, rows, packed + tiles.offset(t), chunk, k, length, tile_sums, ahead);
+      if (!done) continue;
+      format.finish(packed + tiles.offset(t), rows, panel, tile_sums);
+      for (int r = 0; r < rows; ++r) put(out, row + r, panel, tile_sums + r * lanes);
     }
-  }
-  for (int64_t t = first; t < last; ++t) {
-    float* tile_sums = sums + (tiles.start(t) - tiles.start(first)) * lanes;
-    format.finish(packed + tiles.offset(t), tiles.height(t), panel, tile_sums);
-    for (int r = 0; r < tiles.height(t); ++r) put(out, tiles.start(t) + r, panel, tile_sums + r * lanes);
   }
 }
 
