@@ -75,10 +75,11 @@ def pass_value(reader: TextReader, sink: Sink, ends: Stops = NO_STOPS) -> Script
         if head in _CLOSER:
             closers.append(_CLOSER[head])
         elif head in "}]":
-            if head not in closers:
-                break
-            while closers[-1] != head:
-                sink(closers.pop())
+            if closers[-1] != head:
+                if head not in closers:
+                    break
+                while closers[-1] != head:
+                    sink(closers.pop())
             closers.pop()
         sink(reader.skip(1))
         if not closers:

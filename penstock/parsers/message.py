@@ -135,6 +135,7 @@ class AnswerParsers:
         include_reasoning: bool = True,
         prompt: str | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
+        final_text: str | None = None,
     ) -> MessageParser:
         """The parser for one answer (of `n` answers, each has its own).
 
@@ -143,6 +144,7 @@ class AnswerParsers:
                 forces a call means that a grammar forces it: the text, after the reasoning, is plain JSON.
             prompt: what the template rendered; None if the request's prompt was not text.
             template_kwargs: the variables that it was rendered with.
+            final_text: the assistant's message that the answer continues, if it continues one.
         """
         forced = forced_parser(tool_choice, self.tool.new_id if self.tool else None) if tools else None
         with_tools = bool(tools) and tool_choice != "none" and forced is None and self.tool is not None
@@ -154,7 +156,7 @@ class AnswerParsers:
             split = None
         starts = self.tool.starts if with_tools and self.tool is not None else ()
         return MessageParser(
-            split(prompt, template_kwargs, starts) if split else None,
+            split(prompt, template_kwargs, starts, final_text) if split else None,
             parser,
             parallel_calls=parallel_tool_calls,
             include_reasoning=include_reasoning,

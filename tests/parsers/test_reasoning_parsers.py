@@ -76,6 +76,15 @@ IN_CONTEXT: list[tuple[str, str, dict[str, Any], Split]] = [
     ("deepseek_v3", "Why?</think>So.", {"template_kwargs": {"thinking": True}}, ("Why?", "So.")),
     ("deepseek_v3", "Why?</think>So.", {"template_kwargs": {"enable_thinking": True}}, ("Why?", "So.")),
     ("deepseek_r1", "Why?</think>So.", {"template_kwargs": OFF}, ("Why?", "So.")),
+    # The answer continues a message.
+    (
+        "qwen3",
+        "Why?</think>So.",
+        {"prompt": BARE + "<think>\nWell, ", "final_text": "<think>\nWell, "},
+        ("Why?", "So."),
+    ),
+    ("deepseek_r1", "So.", {"prompt": BARE, "final_text": "<think>Why?</think>And "}, (None, "So.")),
+    ("qwen3", "So.", {"prompt": BARE + "And ", "final_text": "And "}, (None, "So.")),
     # A call ends the reasoning where the model leaves the end tag out, if the request has tools.
     ("qwen3", "<think>Hm <tool_call>{}", {"call_starts": ["<tool_call>"]}, ("Hm ", "<tool_call>{}")),
     ("qwen3", "<think>Hm <tool_call>{}", {}, ("Hm <tool_call>{}", None)),

@@ -19,6 +19,7 @@ class ReasoningParser(TextParser):
             close it; only its end is looked at.
         template_kwargs: variables that the template was rendered with.
         call_starts: texts with which a tool call begins, if the request has tools.
+        final_text: the message that the answer continues, if it does: reasoning may be open in it.
 
     Attributes:
         start, end: texts around reasoning; "" if the form has no such text. A budget for thinking forces `end`.
@@ -32,10 +33,12 @@ class ReasoningParser(TextParser):
         prompt: str | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         call_starts: Sequence[str] = (),
+        final_text: str | None = None,
     ):
         self._prompt = prompt
         self._template_kwargs = dict(template_kwargs or {})
         self._call_starts = tuple(call_starts)
+        self._final_text = final_text or ""
         super().__init__()
 
 
@@ -83,6 +86,9 @@ class TaggedReasoningParser(ReasoningParser):
 
     def _opened(self) -> bool | None:
         """Whether the answer begins inside reasoning; None if only the answer can tell."""
+        started, ended = self._final_text.rfind(self.start), self._final_text.rfind(self.end)
+        if started != ended:
+            return started > ended
         before = (self._prompt or "").rstrip()
         if before.endswith(self.start):
             return True
