@@ -54,10 +54,11 @@ def describe() -> str:
 
 
 def use_threads(count: int) -> None:
-    """Compute with `count` threads."""
+    """Compute with `count` threads: the kernels' own, and one of torch's for what is left to it. Its threads would spin
+    for a while after each of its operations and take the processors that ours need; without kernels it has all."""
     if native is not None:
         native.set_num_threads(count)
-    torch.set_num_threads(count)
+    torch.set_num_threads(count if native is None else 1)
 
 
 choose(envs.CPU_ISA)

@@ -98,9 +98,7 @@ class CpuDevice(Device):
             if not hasattr(os, "sched_setaffinity"):
                 raise StartError(f"{BINDING}: threads cannot be bound to processors on this system.")
             os.sched_setaffinity(0, cpus)  # this thread, and those it starts: pools of threads are made after this
-        count = count or physical_cores()
-        self._torch.set_num_threads(count)
-        return count
+        return count or physical_cores()
 
     def begin_steps(self) -> None:
         keep_freed_memory()
