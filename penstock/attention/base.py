@@ -37,30 +37,50 @@ class HeadLayout:
         return len(self.windows)
 
 
+@dataclass(frozen=True)
+class HeadNorms:
+    """Root-mean-square norms on each query and key head before rotation.
+
+    Attributes:
+        q_weight_D, k_weight_D: their weights.
+        eps: added to the mean square.
+    """
+
+    q_weight_D: torch.Tensor
+    k_weight_D: torch.Tensor
+    eps: float
+
+
 class AttentionBackend(ABC):
     """One instance serves all layers of a model.
 
     Args:
         layout: heads and windows.
         block_size: tokens per KV block.
-        dtype: type of queries, keys, values and of the KV memory.
+        dtype: type of queries, keys, values and of the output.
         device: where the KV memory lies.
+        kv_dtype: type of the KV memory: bfloat16, float16, float32, fp8_e4m3, fp8_e5m2 or int8.
     """
 
-    def __init__(self, layout: HeadLayout, block_size: int, dtype: torch.dtype, device: torch.device):
+    def __init__(self, layout: HeadLayout, block_size: int, dtype: torch.dtype, device: torch.device, kv_dtype: str):
         self.layout = layout
         self.block_size = block_size
         self.dtype = dtype
         self.device = device
+        self.kv_dtype = kv_dtype
 
-    def bytes_per_block(self) -> int:
-        """Bytes of keys and values that one block takes in all layers."""
-        heads = self.layout.num_kv_heads * self.layout.head_dim
-        return 2 * self.layout.num_layers * self.block_size * heads * self.dtype.itemsize
+    @classmethod
+    @abstractmethod
+    def refusal(cls, layout: HeadLayout, block_size: int, dtype: torch.dtype, kv_dtype: str) -> str | None:
+        """Why it cannot serve a model with these here, in words; None if it can."""
 
     def bind(self, step: AttentionStep) -> BoundAttention:
         """The step's attention, ready to be handed to a model."""
         return BoundAttention(self, self.build(step))
+
+    @abstractmethod
+    def bytes_per_block(self) -> int:
+        """Bytes of keys and values that one block takes in all layers."""
 
     @abstractmethod
     def allocate(self, num_blocks: int) -> None:
@@ -68,19 +88,27 @@ class AttentionBackend(ABC):
 
     @abstractmethod
     def build(self, step: AttentionStep) -> Any:
-        """Metadata that `write_kv` and `forward` of every layer share in this step."""
+        """Metadata that all layers share in this step."""
 
     @abstractmethod
-    def write_kv(self, layer: int, k_TGD: torch.Tensor, v_TGD: torch.Tensor, meta: Any) -> None:
-        """Store the running tokens' keys and values in their slots, all of them before it returns: a row of this step
-        may read what another row of it writes."""
+    def attend(
+        self,
+        layer: int,
+        qkv_TN: torch.Tensor,
+        angles: tuple[torch.Tensor, torch.Tensor],
+        norms: HeadNorms | None,
+        meta: Any,
+    ) -> torch.Tensor:
+        """Norm and rotate queries and keys, store keys and values, and attend causally over the rows' contexts.
 
-    @abstractmethod
-    def forward(self, layer: int, q_THD: torch.Tensor, meta: Any) -> torch.Tensor:
-        """Causal attention of the running tokens over their rows' contexts, which must have been written.
+        All keys and values are stored before any are read: a row of this step may read what another row of it writes.
+
+        Args:
+            qkv_TN: [T, (H + 2 G) D], a token's queries, keys and values; may be overwritten.
+            angles: (cos_TF, sin_TF) in float32, see `ops/rotary.py`.
 
         Returns:
-            [T, H, D] of the queries' type. Each token's bits depend only on its own row up to its position.
+            [T, H D] of the queries' type. Each token's bits depend only on its own row up to its position.
         """
 
 
@@ -91,7 +119,12 @@ class BoundAttention:
     backend: AttentionBackend
     meta: Any
 
-    def attend(self, layer: int, q_THD: torch.Tensor, k_TGD: torch.Tensor, v_TGD: torch.Tensor) -> torch.Tensor:
-        """Store k and v, then attend with q: [T, H, D]."""
-        self.backend.write_kv(layer, k_TGD, v_TGD, self.meta)
-        return self.backend.forward(layer, q_THD, self.meta)
+    def attend(
+        self,
+        layer: int,
+        qkv_TN: torch.Tensor,
+        angles: tuple[torch.Tensor, torch.Tensor],
+        norms: HeadNorms | None = None,
+    ) -> torch.Tensor:
+        """See `AttentionBackend.attend`."""
+        return self.backend.attend(layer, qkv_TN, angles, norms, self.meta)

@@ -6,21 +6,34 @@ import torch
 
 from penstock.attention.base import AttentionBackend, HeadLayout
 from penstock.config.shape import ModelShape
+from penstock.errors import StartError
 from penstock.plugins import Registry
 
 BACKENDS = Registry(
     "attention backend",
-    {"torch_paged": "penstock.attention.torch_paged:TorchPagedAttention"},
+    {
+        "packed": "penstock.attention.packed:PackedAttention",
+        "torch_paged": "penstock.attention.torch_paged:TorchPagedAttention",
+    },
 )
+BY_SPEED = ("packed", "torch_paged")
 
 
 def create_backend(
-    name: str, shape: ModelShape, block_size: int, dtype: torch.dtype, device: torch.device
+    name: str,
+    shape: ModelShape,
+    block_size: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    kv_dtype: str | None = None,
 ) -> AttentionBackend:
-    """The backend for a model; "auto" picks the best one for the device.
+    """The backend for a model; "auto" picks the fastest one that can serve it here.
+
+    Args:
+        kv_dtype: type of keys and values in memory, see `AttentionBackend`; None for the type of the model.
 
     Raises:
-        StartError: there is no backend of that name.
+        StartError: there is no backend of that name, or none that can.
     """
     layout = HeadLayout(
         num_heads=shape.num_heads,
@@ -30,5 +43,11 @@ def create_backend(
         windows=shape.layer_windows or (None,) * shape.num_layers,
     )
     assert layout.num_layers == shape.num_layers
-    kind: type[AttentionBackend] = BACKENDS.get("torch_paged" if name == "auto" else name)
-    return kind(layout, block_size, dtype, device)
+    kv_dtype = kv_dtype or str(dtype).removeprefix("torch.")
+    refusal = None
+    for candidate in BY_SPEED if name == "auto" else (name,):
+        kind: type[AttentionBackend] = BACKENDS.get(candidate)
+        refusal = kind.refusal(layout, block_size, dtype, kv_dtype)
+        if refusal is None:
+            return kind(layout, block_size, dtype, device, kv_dtype)
+    raise StartError(f"{refusal}")

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
-from penstock.attention.base import AttentionBackend, HeadLayout
+from penstock.attention.base import AttentionBackend, HeadLayout, HeadNorms
 from penstock.attention.context import AttentionStep
 from penstock.attention.query_blocks import QueryBlocks, Tile, cut
 from penstock.ops.lazy_zeros import lazy_zeros
 from penstock.ops.linear import RowPlan
+from penstock.ops.rms_norm import rms_norm
+from penstock.ops.rotary import rotate
 
 # Dimensions in tensor names: as in base.py and query_blocks.py.
 
@@ -22,6 +24,7 @@ TILE = 64  # keys: few are wasted on short contexts, and long ones do not drown 
 REFERENCE_HEIGHT = 8  # query rows of a block
 HEIGHTS = (4, 8, 16, 32, 64, 128, 256)  # those whose bits agree with it are used
 WORKING_SET = 4 << 20  # bytes of temporaries that should stay in the processor's cache
+STORE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 NEVER = -1.0e30  # running maximum before any key was seen; finite, so that a fully masked tile changes nothing
 
 
@@ -36,8 +39,9 @@ class TorchPagedMetadata:
 class TorchPagedAttention(AttentionBackend):
     """Keys and values lie as [block, offset, kv head, dim] per layer."""
 
-    def __init__(self, layout: HeadLayout, block_size: int, dtype: torch.dtype, device: torch.device):
-        super().__init__(layout, block_size, dtype, device)
+    def __init__(self, layout: HeadLayout, block_size: int, dtype: torch.dtype, device: torch.device, kv_dtype: str):
+        super().__init__(layout, block_size, dtype, device, kv_dtype)
+        self.store_dtype = STORE_DTYPES[kv_dtype]
         assert layout.num_heads % layout.num_kv_heads == 0
         self.group = layout.num_heads // layout.num_kv_heads
         # A tile is whole blocks, or a block is whole tiles; `unit` is the smaller of the two.
@@ -48,10 +52,20 @@ class TorchPagedAttention(AttentionBackend):
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
 
+    @classmethod
+    def refusal(cls, layout: HeadLayout, block_size: int, dtype: torch.dtype, kv_dtype: str) -> str | None:
+        if kv_dtype in STORE_DTYPES:
+            return None
+        return f"--kv-cache-dtype {kv_dtype}: 8-bit keys and values need the C++ kernels, which are not in use here."
+
+    def bytes_per_block(self) -> int:
+        heads = self.layout.num_kv_heads * self.layout.head_dim
+        return 2 * self.layout.num_layers * self.block_size * heads * self.store_dtype.itemsize
+
     def allocate(self, num_blocks: int) -> None:
         size = (num_blocks, self.block_size, self.layout.num_kv_heads, self.layout.head_dim)
         for store in (self.keys, self.values):
-            store[:] = [lazy_zeros(size, self.dtype, self.device) for _ in range(self.layout.num_layers)]
+            store[:] = [lazy_zeros(size, self.store_dtype, self.device) for _ in range(self.layout.num_layers)]
 
     def build(self, step: AttentionStep) -> TorchPagedMetadata:
         blocks = {
@@ -69,13 +83,30 @@ class TorchPagedAttention(AttentionBackend):
         }
         return TorchPagedMetadata(step.slots_T, blocks)
 
-    def write_kv(self, layer: int, k_TGD: torch.Tensor, v_TGD: torch.Tensor, meta: TorchPagedMetadata) -> None:
+    def attend(
+        self,
+        layer: int,
+        qkv_TN: torch.Tensor,
+        angles: tuple[torch.Tensor, torch.Tensor],
+        norms: HeadNorms | None,
+        meta: TorchPagedMetadata,
+    ) -> torch.Tensor:
+        heads, kv_heads = self.layout.num_heads, self.layout.num_kv_heads
+        q, k, v = qkv_TN.unflatten(1, (-1, self.layout.head_dim)).split([heads, kv_heads, kv_heads], dim=1)
+        if norms is not None:
+            q, k = rms_norm(q, norms.q_weight_D, norms.eps), rms_norm(k, norms.k_weight_D, norms.eps)
+        self._store(layer, rotate(k, *angles), v, meta)
+        return self._forward(layer, rotate(q, *angles), meta).flatten(1)
+
+    def _store(self, layer: int, k_TGD: torch.Tensor, v_TGD: torch.Tensor, meta: TorchPagedMetadata) -> None:
         # What is not finite becomes 0: a block's unused places are multiplied by weights of 0, and one request's
         # overflow must not reach the next owner of its blocks as 0 * inf.
+        largest = torch.finfo(self.store_dtype).max
         for store, x in ((self.keys, k_TGD), (self.values, v_TGD)):
-            store[layer].flatten(0, 1).index_copy_(0, meta.slots_T, x.nan_to_num(0.0, 0.0, 0.0))
+            finite = x.nan_to_num(0.0, 0.0, 0.0).clamp(-largest, largest).to(self.store_dtype)
+            store[layer].flatten(0, 1).index_copy_(0, meta.slots_T, finite)
 
-    def forward(self, layer: int, q_THD: torch.Tensor, meta: TorchPagedMetadata) -> torch.Tensor:
+    def _forward(self, layer: int, q_THD: torch.Tensor, meta: TorchPagedMetadata) -> torch.Tensor:
         tokens, heads, dim = q_THD.shape
         q_RGD = (q_THD.float() * self.layout.scale).unflatten(1, (-1, self.group)).transpose(1, 2).flatten(0, 1)
         out_RGD = torch.empty_like(q_RGD, dtype=self.dtype)

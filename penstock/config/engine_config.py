@@ -48,7 +48,7 @@ class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         block_size: tokens per block.
-        dtype: type KV is stored in.
+        dtype: type KV is stored in: bfloat16, float16, float32, fp8_e4m3, fp8_e5m2 or int8.
         memory_bytes: exact size if the user gave one, else None: the worker derives it from free memory.
         memory_utilization: share of device memory for weights, activations and KV (GPU).
         num_blocks_override: forced number of blocks.

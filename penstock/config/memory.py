@@ -10,7 +10,8 @@ from pathlib import Path
 from penstock.config.shape import ModelShape
 from penstock.platforms.base import PlatformFacts
 
-BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8_e4m3": 1, "fp8_e5m2": 1, "int8": 1}
+SCALE_BYTES = 4  # beside each head's 8-bit keys of a token, and beside its values
 CPU_SHARE = 4  # one part in so many of the free memory: a server is a guest on a CPU machine
 MARGIN = 0.9  # for what the estimate does not know: activations, the tokenizer, buffers
 
@@ -31,13 +32,16 @@ def default_pool_bytes(model_dir: str, dtype: str, facts: PlatformFacts, utiliza
     return int(MARGIN * max(0.0, left))
 
 
-def pool_tokens(shape: ModelShape, dtype: str, block_size: int, num_blocks: int | None, pool_bytes: int) -> int:
+def pool_tokens(shape: ModelShape, kv_dtype: str, block_size: int, num_blocks: int | None, pool_bytes: int) -> int:
     """Tokens that the pool holds, in whole blocks; one block is never handed out.
 
     Args:
+        kv_dtype: type of keys and values in memory.
         num_blocks: the pool's size if the user gave it in blocks.
         pool_bytes: its size otherwise.
     """
     if num_blocks is None:
-        num_blocks = pool_bytes // (shape.kv_bytes_per_token(BYTES[dtype]) * block_size)
+        size = BYTES[kv_dtype]
+        scales = 2 * shape.num_layers * shape.num_kv_heads * SCALE_BYTES if size == 1 else 0
+        num_blocks = pool_bytes // ((shape.kv_bytes_per_token(size) + scales) * block_size)
     return max(0, num_blocks - 1) * block_size

@@ -26,6 +26,7 @@ Usage = Literal["server", "offline"]
 N = TypeVar("N", int, int | None)
 
 DTYPE_NAMES = {"half": "float16", "float": "float32"}
+KV_DTYPE_NAMES = {"fp8": "fp8_e4m3"}
 PREFIX_HASHES = {"builtin": "blake2b"}
 GIB = 1 << 30
 
@@ -72,9 +73,10 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
     generation_file = generation.generation_file(args.generation_config, path)
     dtype = _dtype(args.dtype, shape, platform)
     block_size = _block_size(args.block_size, platform)
+    kv_dtype = dtype if args.kv_cache_dtype == "auto" else KV_DTYPE_NAMES.get(args.kv_cache_dtype, args.kv_cache_dtype)
     kv_bytes = _kv_memory_bytes(args, platform)
     pool = kv_bytes or memory.default_pool_bytes(path, dtype, platform.facts(), args.gpu_memory_utilization)
-    pool_tokens = memory.pool_tokens(shape, dtype, block_size, args.num_gpu_blocks_override, pool)
+    pool_tokens = memory.pool_tokens(shape, kv_dtype, block_size, args.num_gpu_blocks_override, pool)
     max_model_len = _max_model_len(args.max_model_len, shape.max_position, pool_tokens)
     defaults = generation.sampling_defaults(generation_file, args.override_generation_config)
     if defaults:
@@ -100,7 +102,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         ),
         cache=CacheConfig(
             block_size=block_size,
-            dtype=_kv_dtype(args.kv_cache_dtype, dtype),
+            dtype=kv_dtype,
             enable_prefix_caching=args.enable_prefix_caching is not False,
             memory_bytes=kv_bytes,
             memory_utilization=_between("--gpu-memory-utilization", args.gpu_memory_utilization, 0.01, 1.0),
@@ -201,15 +203,6 @@ def _dtype(asked: str, shape: ModelShape, platform: Platform) -> str:
         return shape.dtype
     # Halving float32 weights is worth its loss of precision only where it makes the model faster.
     return platform.preferred_16bit() if facts.fast_16bit else "float32"
-
-
-def _kv_dtype(asked: str, dtype: str) -> str:
-    if asked not in ("auto", dtype):
-        raise StartError(
-            f"--kv-cache-dtype {asked}: this version keeps keys and values in the model's type, {dtype}; "
-            "leave the option at auto."
-        )
-    return dtype
 
 
 def _block_size(asked: int | None, platform: Platform) -> int:

@@ -97,7 +97,10 @@ class CacheOptions:
         None, "Tokens per block of the KV cache, a multiple of 8. Default: 32 on CPU, 16 on CUDA."
     )
     kv_cache_dtype: str = option(
-        "auto", "Type that keys and values are stored in. auto: --dtype.", choices=("auto", "bfloat16", "float16")
+        "auto",
+        "Type that keys and values are stored in. auto: --dtype. 8-bit types take half the memory and keep a scale per "
+        "token and head; fp8 is fp8_e4m3. docs/kv-cache.md has their errors.",
+        choices=("auto", "bfloat16", "float16", "float32", "fp8", "fp8_e4m3", "fp8_e5m2", "int8"),
     )
     enable_prefix_caching: bool | None = option(
         True, "Reuse the KV blocks of a prompt's beginning that was seen before."

@@ -29,6 +29,7 @@ NB_MODULE(_kernels, m) {
   m.def("set_num_threads", &set_num_threads, NoGil());
   m.def("num_threads", &num_threads);
 
+  bind_attention(m);
   bind_linear(m);
   bind_rms_norm(m);
   bind_sampling(m);

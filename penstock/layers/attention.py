@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
-from penstock.attention.base import BoundAttention
+from penstock.attention.base import BoundAttention, HeadNorms
 from penstock.config.shape import ModelShape
 from penstock.layers.context import BuildContext
 from penstock.layers.linear import Linear
 from penstock.layers.module import Module
 from penstock.layers.norm import RMSNorm
-from penstock.layers.rotary import Rotary
 
 
 class Attention(Module):
@@ -37,23 +35,18 @@ class Attention(Module):
     ):
         super().__init__()
         self.layer = layer
-        self.head_dim = shape.head_dim
         q_size, kv_size = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-        self.sizes = [q_size, kv_size, kv_size]
         shards = {f"{name}.q_proj": q_size, f"{name}.k_proj": kv_size, f"{name}.v_proj": kv_size}
         self.qkv = Linear(context, shape.hidden_size, shards, qkv_bias)
         self.output = Linear(context, q_size, {f"{name}.o_proj": shape.hidden_size}, output_bias)
-        self.q_norm: nn.Module = nn.Identity()
-        self.k_norm: nn.Module = nn.Identity()
+        self.norms: HeadNorms | None = None
         if qk_norm:
             self.q_norm = RMSNorm(context, shape.head_dim, shape.norm_eps, f"{name}.q_norm")
             self.k_norm = RMSNorm(context, shape.head_dim, shape.norm_eps, f"{name}.k_norm")
+            self.norms = HeadNorms(self.q_norm.weight, self.k_norm.weight, shape.norm_eps)
 
     def forward(
         self, x_TH: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], attn: BoundAttention
     ) -> torch.Tensor:
-        q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in self.qkv(x_TH).split(self.sizes, dim=-1))
-        q = Rotary.apply_angles(self.q_norm(q), angles)
-        k = Rotary.apply_angles(self.k_norm(k), angles)
-        out_TH: torch.Tensor = self.output(attn.attend(self.layer, q, k, v).flatten(1))
+        out_TH: torch.Tensor = self.output(attn.attend(self.layer, self.qkv(x_TH), angles, self.norms))
         return out_TH

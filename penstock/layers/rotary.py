@@ -15,7 +15,6 @@ from torch import nn
 
 from penstock.config.shape import Rope
 from penstock.layers.context import BuildContext
-from penstock.ops.rotary import rotate
 
 # Dimensions in tensor names: P positions, F frequencies (half of the rotating dimensions).
 
@@ -37,11 +36,6 @@ class Rotary(nn.Module):
     def at(self, positions_T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(cos_TF, sin_TF) in float32."""
         return self.cos_PF.index_select(0, positions_T), self.sin_PF.index_select(0, positions_T)
-
-    @staticmethod
-    def apply_angles(x_TND: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Rotate heads by what `at` returned."""
-        return rotate(x_TND, *angles)
 
 
 def angle_table(rope: Rope, dim: int, positions: int) -> tuple[torch.Tensor, float]:

@@ -11,16 +11,18 @@ from penstock import envs, platforms
 from penstock.attention.base import AttentionBackend
 from penstock.attention.select import create_backend
 from penstock.config.engine_config import EngineConfig
-from penstock.errors import StartError
 from penstock.layers.context import BuildContext
 from penstock.loading.loader import load_weights
 from penstock.models.interface import Model
 from penstock.models.registry import build
+from penstock.observability.logging import get_logger
 from penstock.ops import kernels
 from penstock.platforms.base import Device
 from penstock.scheduler.plan import StepPlan, StepResult
 from penstock.worker.capacity import BUDGETS, KVCapacity, KVDemand, size_pool
 from penstock.worker.model_runner import ModelRunner
+
+logger = get_logger(__name__)
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -59,14 +61,10 @@ class Worker:
             StartError: the files, options or machine do not allow it.
         """
         config = self._config
-        if config.cache.dtype != config.model.dtype:
-            raise StartError(
-                f"--kv-cache-dtype {config.cache.dtype}: keys and values are kept in the model's type here, "
-                f"{config.model.dtype}; leave the option at auto."
-            )
         self._device = platforms.current(config.device.platform).device()
         self._threads = self._device.set_threads(config.device.cpu_threads or envs.OMP_NUM_THREADS)
         kernels.use_threads(self._threads)
+        logger.info("Computing on %d threads with %s.", self._threads, kernels.describe())
         on_progress("building the model", 0.0)
         dtype, torch_device = _DTYPES[config.model.dtype], self._device.torch_device
         context = BuildContext(dtype=dtype, device=torch_device, max_len=config.model.max_model_len)
@@ -74,7 +72,9 @@ class Worker:
         load_weights(
             self._model, config.model.path, config.model.load_format, lambda done: on_progress("loading weights", done)
         )
-        self._backend = create_backend("auto", config.model.shape, config.cache.block_size, dtype, torch_device)
+        self._backend = create_backend(
+            "auto", config.model.shape, config.cache.block_size, dtype, torch_device, config.cache.dtype
+        )
         on_progress("loading weights", 1.0)
 
     def kv_capacity(self) -> KVCapacity:

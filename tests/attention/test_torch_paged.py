@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from attention_rows import Row, dense, run
 
 from penstock.attention.base import HeadLayout
-from penstock.attention.context import AttentionStep
 from penstock.attention.select import create_backend
 from penstock.attention.torch_paged import TorchPagedAttention
 from penstock.config.shape import ModelShape, Rope
@@ -15,61 +15,8 @@ from penstock.errors import StartError
 CPU = torch.device("cpu")
 
 
-class Row:
-    """A sequence with random queries, keys and values for all its tokens."""
-
-    def __init__(self, length: int, layout: HeadLayout, dtype: torch.dtype, seed: int):
-        generator = torch.Generator().manual_seed(seed)
-
-        def random(heads: int) -> torch.Tensor:
-            return torch.randn(length, heads, layout.head_dim, generator=generator).to(dtype)
-
-        self.q, self.k, self.v = random(layout.num_heads), random(layout.num_kv_heads), random(layout.num_kv_heads)
-
-    def __len__(self) -> int:
-        return self.q.shape[0]
-
-
-def dense(row: Row, layout: HeadLayout, window: int | None) -> torch.Tensor:
-    group = layout.num_heads // layout.num_kv_heads
-    q, k, v = row.q.double(), row.k.double().repeat_interleave(group, 1), row.v.double().repeat_interleave(group, 1)
-    score = torch.einsum("qhd,khd->hqk", q, k) * layout.scale
-    distance = torch.arange(len(row))[:, None] - torch.arange(len(row))
-    hidden = (distance < 0) | (distance >= (window or len(row)))
-    return torch.einsum("hqk,khd->qhd", score.masked_fill(hidden, float("-inf")).softmax(-1), v)
-
-
-def run(backend: TorchPagedAttention, rows: list[Row], cuts: list[list[int]], layer: int = 0) -> list[torch.Tensor]:
-    """Outputs per row, when step i runs cuts[row][i] tokens of each row (0: the row rests)."""
-    size = backend.block_size
-    tables, used = [], 1
-    for row in rows:
-        count = -(-len(row) // size)
-        tables.append(list(range(used, used + count))[::-1])  # descending, so that order matters
-        used += count
-    backend.allocate(used)
-    width = max(map(len, tables))
-    outputs: list[list[torch.Tensor]] = [[] for _ in rows]
-    done = [0] * len(rows)
-    for i in range(max(map(len, cuts))):
-        active = [(r, cuts[r][i]) for r in range(len(rows)) if i < len(cuts[r]) and cuts[r][i]]
-        spans = {r: range(done[r], done[r] + n) for r, n in active}
-        step = AttentionStep(
-            query_lens=[n for _, n in active],
-            context_lens=[done[r] + n for r, n in active],
-            block_tables_RB=torch.tensor([tables[r] + [0] * (width - len(tables[r])) for r, _ in active]).int(),
-            slots_T=torch.tensor([tables[r][p // size] * size + p % size for r, _ in active for p in spans[r]]),
-            positions_T=torch.tensor([p for r, _ in active for p in spans[r]]),
-        )
-
-        def gather(name: str, spans: dict[int, range] = spans) -> torch.Tensor:
-            return torch.cat([getattr(rows[r], name)[s.start : s.stop] for r, s in spans.items()])
-
-        out = backend.bind(step).attend(layer, gather("q"), gather("k"), gather("v"))
-        for (r, n), part in zip(active, out.split([n for _, n in active]), strict=True):
-            outputs[r].append(part)
-            done[r] += n
-    return [torch.cat(out) for out in outputs]
+def twin(layout: HeadLayout, block_size: int, dtype: torch.dtype) -> TorchPagedAttention:
+    return TorchPagedAttention(layout, block_size, dtype, CPU, str(dtype).removeprefix("torch."))
 
 
 @pytest.mark.parametrize("window", [None, 1, 37, 128])
@@ -78,7 +25,7 @@ def run(backend: TorchPagedAttention, rows: list[Row], cuts: list[list[int]], la
 def test_equals_dense_attention(window: int | None, heads: int, kv_heads: int, dim: int, block_size: int) -> None:
     layout = HeadLayout(heads, kv_heads, dim, dim**-0.5, (None, window))
     rows = [Row(n, layout, torch.float32, n) for n in (1, 130, 300, 17)]
-    backend = TorchPagedAttention(layout, block_size, torch.float32, CPU)
+    backend = twin(layout, block_size, torch.float32)
     cuts = [[0, 1], [100, 1, 29], [7, 200, 90, 3], [17]]
     for row, out in zip(rows, run(backend, rows, cuts, layer=1), strict=True):
         torch.testing.assert_close(out.double(), dense(row, layout, window), atol=1e-5, rtol=1e-4)
@@ -88,7 +35,7 @@ def test_equals_dense_attention(window: int | None, heads: int, kv_heads: int, d
 @pytest.mark.parametrize("window", [None, 50])
 def test_same_bits_however_cut(dtype: torch.dtype, window: int | None) -> None:
     layout = HeadLayout(6, 2, 24, 24**-0.5, (window,))
-    backend = TorchPagedAttention(layout, 16, dtype, CPU)
+    backend = twin(layout, 16, dtype)
     row = Row(290, layout, dtype, 0)
     (alone,) = run(backend, [row], [[290]])
     for cuts in ([1] * 290, [64, 64, 64, 64, 34], [289, 1], [3, 130, 157]):
@@ -103,7 +50,7 @@ def test_same_bits_however_cut(dtype: torch.dtype, window: int | None) -> None:
 def test_same_bits_with_threads() -> None:
     torch.set_num_threads(2)
     layout = HeadLayout(16, 8, 128, 128**-0.5, (None,))
-    backend = TorchPagedAttention(layout, 128, torch.bfloat16, CPU)
+    backend = twin(layout, 128, torch.bfloat16)
     row, other = Row(400, layout, torch.bfloat16, 0), Row(300, layout, torch.bfloat16, 1)
     (alone,) = run(backend, [row], [[400]])
     assert torch.equal(run(backend, [row], [[150, 249, 1]])[0], alone)
@@ -113,13 +60,13 @@ def test_same_bits_with_threads() -> None:
 def test_16_bit_output_is_the_rounded_float32_result() -> None:
     layout = HeadLayout(4, 2, 16, 0.25, (None,))
     row = Row(200, layout, torch.bfloat16, 5)
-    (out,) = run(TorchPagedAttention(layout, 16, torch.bfloat16, CPU), [row], [[200]])
+    (out,) = run(twin(layout, 16, torch.bfloat16), [row], [[200]])
     torch.testing.assert_close(out.double(), dense(row, layout, None), atol=1e-3, rtol=2**-8)
 
 
 def test_bytes_per_block_is_what_allocate_takes() -> None:
     layout = HeadLayout(4, 2, 16, 0.25, (None,) * 3)
-    backend = TorchPagedAttention(layout, 32, torch.bfloat16, CPU)
+    backend = twin(layout, 32, torch.bfloat16)
     backend.allocate(5)
     stores = [*backend.keys, *backend.values]
     assert sum(s.numel() * s.element_size() for s in stores) == 5 * backend.bytes_per_block()
@@ -128,6 +75,6 @@ def test_bytes_per_block_is_what_allocate_takes() -> None:
 
 def test_unknown_backend_names_the_known() -> None:
     shape = ModelShape("LlamaForCausalLM", 10, 64, 64, 2, 4, 2, 16, 1e-6, 64, Rope())
-    with pytest.raises(StartError, match="known: torch_paged"):
+    with pytest.raises(StartError, match="known: packed, torch_paged"):
         create_backend("nonesuch", shape, 16, torch.float32, CPU)
     assert create_backend("auto", shape, 16, torch.float32, CPU).layout.windows == (None, None)

@@ -118,7 +118,7 @@ EFFECTS: dict[str, tuple[Any, str, Any]] = {
     "load_format": ("dummy", "model.load_format", "dummy"),
     "use_tqdm_on_load": (False, "model.show_progress", False),
     "block_size": (16, "cache.block_size", 16),
-    "kv_cache_dtype": ("float16", "cache.dtype", "float16"),
+    "kv_cache_dtype": ("fp8", "cache.dtype", "fp8_e4m3"),
     "enable_prefix_caching": (False, "cache.enable_prefix_caching", False),
     "prefix_caching_hash_algo": ("xxhash", "cache.prefix_hash", "xxhash"),
     "gpu_memory_utilization": (0.5, "cache.memory_utilization", 0.5),
@@ -149,8 +149,7 @@ TESTED_ELSEWHERE = {
 def test_option_has_its_effect(name: str, model: str) -> None:
     value, where, expected = EFFECTS[name]
     assert at(resolve(EngineArgs(model=model, **{name: value}), usage="server"), where) == expected
-    if name != "kv_cache_dtype":  # the one whose only other value is today's default
-        assert at(resolve(EngineArgs(model=model), usage="server"), where) != expected
+    assert at(resolve(EngineArgs(model=model), usage="server"), where) != expected
 
 
 def test_no_option_is_left_out() -> None:
@@ -281,6 +280,9 @@ def test_context_that_fits(word: Any, model: str, monkeypatch: pytest.MonkeyPatc
 
     assert context() == 8192
     assert context(kv_cache_memory_bytes=5 * block) == 4 * 32
+    assert (
+        context(kv_cache_memory_bytes=5 * block, kv_cache_dtype="int8") == 7 * 32
+    )  # 16 codes and a scale for 32 bytes
     assert context(num_gpu_blocks_override=3) == 2 * 32
     use(Machine(memory=40 * block), monkeypatch)
     assert context() == 8 * 32  # a quarter of it, a tenth less, and the block that is never handed out
@@ -355,7 +357,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "--max-num-batched-tokens (4096) is smaller than the context (8192), so without chunked prefill",
     ),
     ({"block_size": 12}, "--block-size must be a multiple of 8 from 8 to 256, not 12."),
-    ({"kv_cache_dtype": "bfloat16"}, "--kv-cache-dtype bfloat16: this version keeps keys and values in the model's"),
     ({"device": "tpu"}, "--device tpu is not built into this version; it has auto, cpu"),
     ({"gpu_memory_utilization": 1.5}, "--gpu-memory-utilization must be from 0.01 to 1.0, not 1.5."),
     ({"num_gpu_blocks_override": 1}, "--num-gpu-blocks-override must be at least 2, not 1."),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from paged_driver import PagedDriver, Sequence
 
+from penstock.attention.context import AttentionStep
 from penstock.config.shape import ModelShape, Quantization, Rope
 from penstock.layers.context import BuildContext
 from penstock.loading.loader import load_weights
@@ -128,12 +129,11 @@ def test_a_neighbours_overflow_stays_its_own() -> None:
     model, shape = make("odd", torch.float16)
     (clean,) = PagedDriver(model, shape, torch.float16).prefill([Sequence(tokens(20, 4))])
     driver = PagedDriver(model, shape, torch.float16)
-    for store in (driver.backend.keys, driver.backend.values):
-        for layer in range(shape.num_layers):
-            bad = torch.full((32, shape.num_kv_heads, shape.head_dim), float("inf"), dtype=torch.float16)
-            step = torch.arange(16, 48)
-            store[layer].flatten(0, 1).index_fill_(0, step, 1.0)
-            meta = type("Meta", (), {"slots_T": step})
-            driver.backend.write_kv(layer, bad, bad, meta)
+    step = AttentionStep([32], [32], torch.tensor([[1, 2]]).int(), torch.arange(16, 48), torch.arange(32))
+    width = (shape.num_heads + 2 * shape.num_kv_heads) * shape.head_dim
+    angles = torch.ones(32, 1), torch.zeros(32, 1)
+    for layer in range(shape.num_layers):
+        bad = torch.full((32, width), float("inf"), dtype=torch.float16)
+        driver.backend.bind(step).attend(layer, bad, angles)
     (after,) = driver.prefill([Sequence(tokens(20, 4))])
     assert same_bits(clean, after)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from worker_cases import BLOCK, VOCAB, small_shape
 
 from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfig, ModelConfig, SchedulerConfig
 from penstock.errors import ClientError, StartError
 from penstock.executor.base import executors
+from penstock.ops import kernels
 from penstock.params import SamplingParams
 from penstock.scheduler.plan import NewRow, Row, StepPlan
 
@@ -65,7 +65,7 @@ def test_calls_by_name(tmp_path: Path) -> None:
     executor = executors.get("uni")(config(tmp_path, cpu_threads=1))
     executor.initialize(lambda what, done: None)
     (facts,) = executor.call("describe")
-    assert facts["threads"] == torch.get_num_threads() == 1
+    assert facts["threads"] == kernels.native.num_threads() == 1
     assert facts["dtype"] == "float32"
     with pytest.raises(ClientError, match="describe"):
         executor.call("shutdown")
@@ -86,7 +86,6 @@ def test_threads_from_the_environment(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         ({"num_blocks_override": 13}, "max seq len"),
         ({"memory_bytes": 1000}, "max seq len"),
-        ({"kv_dtype": "bfloat16"}, "--kv-cache-dtype bfloat16"),
     ],
 )
 def test_what_does_not_fit_is_said(tmp_path: Path, cache: dict, message: str) -> None:
@@ -99,3 +98,26 @@ def test_what_does_not_fit_is_said(tmp_path: Path, cache: dict, message: str) ->
     with pytest.raises(StartError, match=message):
         start()
     executor.shutdown()
+
+
+@pytest.mark.parametrize("kv_dtype", ["bfloat16", "float16", "fp8_e4m3", "fp8_e5m2", "int8"])
+def test_keys_and_values_in_a_type_of_their_own(tmp_path: Path, kv_dtype: str) -> None:
+    executor = executors.get("uni")(config(tmp_path, kv_dtype=kv_dtype))
+    executor.initialize(lambda what, done: None)
+    executor.allocate_kv(executor.kv_capacity().num_blocks)
+    new = NewRow("r", [5, 6, 7], 3, SamplingParams(temperature=0.0))
+    (row,) = executor.execute(StepPlan(0, [], [new], [Row("r", 0, 3, [1], True)])).result().rows
+    assert len(row.token_ids) == 1
+    executor.shutdown()
+
+
+def test_8_bit_keys_and_values_are_refused_without_kernels(tmp_path: Path) -> None:
+    isa = kernels.native.isa() if kernels.native is not None else kernels.TWINS
+    kernels.choose(kernels.TWINS)
+    executor = executors.get("uni")(config(tmp_path, kv_dtype="int8"))
+    try:
+        with pytest.raises(StartError, match="--kv-cache-dtype int8: 8-bit keys and values need the C"):
+            executor.initialize(lambda what, done: None)
+    finally:
+        kernels.choose(isa)
+        executor.shutdown()

@@ -20,6 +20,7 @@ T* at(Address address) {
 // A kernel runs without the interpreter's lock: other Python threads go on.
 using NoGil = nanobind::call_guard<nanobind::gil_scoped_release>;
 
+void bind_attention(nanobind::module_& m);
 void bind_linear(nanobind::module_& m);
 void bind_rms_norm(nanobind::module_& m);
 void bind_sampling(nanobind::module_& m);

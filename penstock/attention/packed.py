@@ -1,0 +1,118 @@
+"""Paged attention by the C++ kernels: keys and values lie in the shape in which products stream them.
+
+Online softmax over key tiles at absolute positions, as in torch_paged.py, its twin; the norms and the rotation of heads
+and the write of keys and values are one kernel before it. What it keeps of 8-bit types is in docs/kv-cache.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from penstock.attention.base import AttentionBackend, HeadLayout, HeadNorms
+from penstock.attention.context import AttentionStep
+from penstock.ops import kernels
+from penstock.ops.lazy_zeros import lazy_zeros
+
+KV_CODES = {"float32": 0, "bfloat16": 1, "float16": 2, "fp8_e4m3": 3, "fp8_e5m2": 4, "int8": 5}  # csrc/kv_store.h
+DEEPEST = 512
+NO_WINDOW = 1 << 40
+
+
+@dataclass(frozen=True)
+class PackedMetadata:
+    """A step's arrays as the kernels read them: int32, slots int64."""
+
+    query_lens_R: torch.Tensor
+    context_lens_R: torch.Tensor
+    tables_RB: torch.Tensor
+    slots_T: torch.Tensor
+
+
+class PackedAttention(AttentionBackend):
+    """How a block's keys and values lie is in csrc/kv_store.h."""
+
+    def __init__(self, layout: HeadLayout, block_size: int, dtype: torch.dtype, device: torch.device, kv_dtype: str):
+        super().__init__(layout, block_size, dtype, device, kv_dtype)
+        assert layout.num_heads % layout.num_kv_heads == 0
+        self._group = layout.num_heads // layout.num_kv_heads
+        self._type = kernels.TYPE_CODES[dtype]
+        self._store = kernels.native.KVStore(KV_CODES[kv_dtype], layout.num_kv_heads, layout.head_dim, block_size)
+        self._windows = [NO_WINDOW if window is None else window for window in layout.windows]
+        self._memory: list[torch.Tensor] = []  # uint8, per layer
+        self._data: list[int] = []
+
+    @classmethod
+    def refusal(cls, layout: HeadLayout, block_size: int, dtype: torch.dtype, kv_dtype: str) -> str | None:
+        if kernels.native is None:
+            return "the C++ kernels are not in use here"
+        if dtype not in kernels.TYPE_CODES:
+            return f"there are no kernels for {dtype}"
+        if block_size % 8 or layout.head_dim % 2 or layout.head_dim > DEEPEST:
+            return f"block_size {block_size} must be a multiple of 8, head_dim {layout.head_dim} even and <= {DEEPEST}"
+        return None
+
+    def bytes_per_block(self) -> int:
+        size: int = self._store.block_bytes()
+        return size * self.layout.num_layers
+
+    def allocate(self, num_blocks: int) -> None:
+        size = (num_blocks, self._store.block_bytes())
+        self._memory = [lazy_zeros(size, torch.uint8, self.device) for _ in range(self.layout.num_layers)]
+        self._data = [memory.data_ptr() for memory in self._memory]
+
+    def build(self, step: AttentionStep) -> PackedMetadata:
+        return PackedMetadata(
+            torch.tensor(step.query_lens, dtype=torch.int32),
+            torch.tensor(step.context_lens, dtype=torch.int32),
+            step.block_tables_RB.contiguous(),
+            step.slots_T,
+        )
+
+    def attend(
+        self,
+        layer: int,
+        qkv_TN: torch.Tensor,
+        angles: tuple[torch.Tensor, torch.Tensor],
+        norms: HeadNorms | None,
+        meta: PackedMetadata,
+    ) -> torch.Tensor:
+        assert qkv_TN.is_contiguous()
+        assert qkv_TN.dtype == self.dtype
+        layout, data, qkv = self.layout, self._data[layer], qkv_TN.data_ptr()
+        (tokens, width), (rows, blocks) = qkv_TN.shape, meta.tables_RB.shape
+        cos_TF, sin_TF = angles
+        kernels.native.store_qkv(
+            self._store,
+            data,
+            self._type,
+            qkv,
+            norms.q_weight_D.data_ptr() if norms else 0,
+            norms.k_weight_D.data_ptr() if norms else 0,
+            norms.eps if norms else 0.0,
+            cos_TF.data_ptr(),
+            sin_TF.data_ptr(),
+            cos_TF.shape[1],
+            meta.slots_T.data_ptr(),
+            tokens,
+            layout.num_heads,
+        )
+        out_TN = qkv_TN.new_empty(tokens, layout.num_heads * layout.head_dim)
+        kernels.native.paged_attention(
+            self._store,
+            data,
+            self._type,
+            qkv,
+            width,
+            out_TN.data_ptr(),
+            self._group,
+            layout.scale,
+            self._windows[layer],
+            meta.query_lens_R.data_ptr(),
+            meta.context_lens_R.data_ptr(),
+            rows,
+            meta.tables_RB.data_ptr(),
+            blocks,
+        )
+        return out_TN

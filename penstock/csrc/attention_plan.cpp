@@ -1,0 +1,81 @@
+// How a step's attention is shared out: blocks of tokens, the longest first, long ones cut along their keys if there
+// are too few for the threads. How it is cut changes no bit of the result.
+#include <algorithm>
+#include <vector>
+
+#include "attention.h"
+
+namespace penstock {
+namespace {
+
+constexpr int64_t item_rows = 96;     // query rows (tokens * group) of a block
+constexpr int64_t partial_rows = 32;  // blocks of more rows are not cut along their keys
+constexpr int64_t shares = 6;         // a thread's work should be no less than this many items
+
+struct Buffers {
+  std::vector<AttentionItem> items, cut, merges;
+};
+thread_local Buffers buffers;
+
+int64_t keys_of(const AttentionItem& item, int64_t window) {
+  const int64_t last = item.position + item.tokens;
+  return std::min<int64_t>(last, item.tokens + window - 1);
+}
+
+int64_t cost_of(const AttentionItem& item, int64_t window) {
+  const int64_t runs = (item.stop_run - item.first_run) * run_tokens;
+  return (item.tokens + 8) * (std::min(runs, keys_of(item, window)) + 32);
+}
+
+void cut_rows(const int32_t* query_lens, const int32_t* context_lens, int64_t rows, int64_t most, int64_t window,
+              std::vector<AttentionItem>& items) {
+  int32_t token = 0;
+  for (int32_t row = 0; row < rows; ++row) {
+    int32_t position = context_lens[row] - query_lens[row];
+    for (int32_t left = query_lens[row]; left > 0;) {
+      const int32_t count = static_cast<int32_t>(std::min<int64_t>(left, most));
+      const int64_t first = std::max<int64_t>(0, position - window + 1), last = position + count - 1;
+      items.push_back({row, token, count, position, static_cast<int32_t>(first / run_tokens),
+                       static_cast<int32_t>(last / run_tokens) + 1, -1});
+      token += count, position += count, left -= count;
+    }
+  }
+}
+
+}  // namespace
+
+AttentionPlan plan_attention(const int32_t* query_lens, const int32_t* context_lens, int64_t rows, int64_t group,
+                             int64_t heads, int64_t window, int threads) {
+  auto& [items, cut, merges] = buffers;
+  items.clear(), cut.clear(), merges.clear();
+  cut_rows(query_lens, context_lens, rows, std::max<int64_t>(1, item_rows / group), window, items);
+  int64_t total = 0, num_partials = 0;
+  for (const auto& item : items) total += cost_of(item, window) * heads;
+  const int64_t share = total / (threads * shares);
+  for (const auto& item : items) {
+    const bool whole = threads == 1 || item.stop_run - item.first_run == 1 || item.tokens * group > partial_rows ||
+                       cost_of(item, window) <= share;
+    if (whole) {
+      cut.push_back(item);
+      continue;
+    }
+    merges.push_back(item);
+    merges.back().partial = static_cast<int32_t>(num_partials);
+    for (int32_t run = item.first_run; run < item.stop_run; ++run) {
+      cut.push_back(item);
+      cut.back().first_run = run, cut.back().stop_run = run + 1;
+      cut.back().partial = static_cast<int32_t>(num_partials++);
+    }
+  }
+  std::stable_sort(cut.begin(), cut.end(), [&](const AttentionItem& a, const AttentionItem& b) {
+    return cost_of(a, window) > cost_of(b, window);
+  });
+  return {cut.data(),
+          static_cast<int64_t>(cut.size()),
+          merges.data(),
+          static_cast<int64_t>(merges.size()),
+          num_partials,
+          std::max(partial_rows, group)};
+}
+
+}  // namespace penstock
