@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import gc
 import random
+import statistics
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -76,17 +77,23 @@ def endless(**options: Any) -> SamplingParams:
 
 
 def timed_steps(engine: SyncEngine, count: int, rows: int) -> Record:
-    """Steps per second, and microseconds of host time per step, of `count` steps with `rows` rows each."""
+    """Steps per second, and microseconds of host time per step; medians over `count` steps with `rows` rows each."""
     device = TimedExecutor(engine._core.executor)
     engine._core.executor = device  # type: ignore[assignment]
     gc.collect()
-    start = time.perf_counter()
+    whole, host = [], []
     for _ in range(count):
+        start, before = time.perf_counter(), device.seconds
         engine.step()
-    seconds = time.perf_counter() - start
+        whole.append(time.perf_counter() - start)
+        host.append(whole[-1] - (device.seconds - before))
     engine._core.executor = device._inner
-    host_us = (seconds - device.seconds) / count * 1e6
-    return {"steps_per_s": count / seconds, "host_us_per_step": host_us, "host_us_per_token": host_us / rows}
+    host_us = statistics.median(host) * 1e6
+    return {
+        "steps_per_s": 1.0 / statistics.median(whole),
+        "host_us_per_step": host_us,
+        "host_us_per_token": host_us / rows,
+    }
 
 
 def with_waiting(policy: str, counts: tuple[int, ...]) -> dict[int, Record]:
