@@ -27,11 +27,17 @@ inline float largest(const Memory<T>* x, int64_t n) {
   return y;
 }
 
-// To the nearest whole number within -limit..limit, ties to even; NaN becomes limit.
-inline VecI whole(Vec x, float limit) {
-  const Vec shift = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds
-  const Vec bounded = max(min(x, splat(limit)), splat(-limit));
+// To the nearest whole number, ties to even; anything where there is none, or one beyond 2^22.
+inline VecI whole(Vec x) {
+#if defined(__AVX512F__)
+  return (VecI)_mm512_cvtps_epi32((__m512)x);
+#elif defined(__AVX2__)
+  return (VecI)_mm256_cvtps_epi32((__m256)x);
+#else
+  const Vec bounded = max(min(x, splat(0x1p22f)), splat(-0x1p22f));  // no product that could be fused with the addition
+  const Vec shift = splat(12582912.0f);                              // 1.5 * 2^23: adding it rounds
   return (VecI)(bounded + shift) - (VecI)shift;
+#endif
 }
 
 inline void narrow(VecI x, int8_t* out) {
@@ -57,7 +63,7 @@ inline GroupScale quantize_group(const Memory<T>* x, int64_t n, int64_t group, i
   for (int64_t i = 0; i < group; i += W) {
     const int64_t left = n - i;
     const Vec v = left >= W ? load<T>(x + i) : left > 0 ? load_part<T>(x + i, static_cast<int>(left)) : Vec{};
-    const VecI q = whole(v * factor, 127.0f);
+    const VecI q = whole(v * factor);
     sums += q;
     int8_t bytes[W];
     narrow(q, bytes);

@@ -46,7 +46,9 @@ struct IntSums {
   }
 };
 
-// A tile of rows holds, for every group of their features, [group / 4][rows][4] numbers, [rows] scales and [rows] sums.
+// A tile of rows holds, for every group of their features, [group / 4][rows][4] numbers, [rows] scales, and for each row
+// what its sums begin with, because of what was added to the numbers of weights.
+template <int Bits>
 inline void pack_groups(const IntLinear& a, int64_t row, int rows, int64_t group, int64_t groups, int8_t* tile) {
   const int64_t k = a.weight.k;
   for (int64_t g = 0; g < groups; ++g, tile += rows * (group + 8)) {
@@ -56,7 +58,8 @@ inline void pack_groups(const IntLinear& a, int64_t row, int rows, int64_t group
         const auto* x = static_cast<const Memory<T>*>(a.x) + (row + r) * k + g * group;
         const GroupScale q = quantize_group<T>(x, n, group, tile + 4 * r, 4 * rows);
         std::memcpy(tile + rows * group + 4 * r, &q.scale, 4);
-        std::memcpy(tile + rows * (group + 4) + 4 * r, &q.sum, 4);
+        const int32_t begin = -excess<Bits>() * q.sum;
+        std::memcpy(tile + rows * (group + 4) + 4 * r, &begin, 4);
       })
     }
   }
@@ -80,7 +83,7 @@ struct Format8 : Format {
   int64_t depth() const { return w.group; }
   int64_t row_bytes() const { return w.group + 8; }
   void pack(int64_t row, int rows, uint8_t* tile) const {
-    pack_groups(a, row, rows, w.group, 1, reinterpret_cast<int8_t*>(tile));
+    pack_groups<8>(a, row, rows, w.group, 1, reinterpret_cast<int8_t*>(tile));
   }
   const uint8_t* chunk(int64_t i, int64_t k, int64_t, int64_t, uint8_t*) const { return panel(i) + k * lanes; }
 
@@ -116,12 +119,12 @@ struct Format8 : Format {
     const auto* scales = reinterpret_cast<const float*>(panel(i) + w.group * lanes);
     for (int r = 0; r < rows; ++r) {
       float row_scale;
-      int32_t row_sum;
+      int32_t begin;
       std::memcpy(&row_scale, tile + rows * w.group + 4 * r, 4);
-      std::memcpy(&row_sum, tile + rows * (w.group + 4) + 4 * r, 4);
+      std::memcpy(&begin, tile + rows * (w.group + 4) + 4 * r, 4);
       for (int lane = 0; lane < lanes; lane += W) {
         float* y = sums + r * lanes + lane;
-        const VecI sum = (VecI) * (VecIUnaligned*)y - excess<8>() * row_sum;
+        const VecI sum = (VecI) * (VecIUnaligned*)y + begin;
         store<Type::f32>(y, __builtin_convertvector(sum, Vec) * row_scale * load<Type::f32>(scales + lane));
       }
     }
@@ -134,7 +137,7 @@ struct Format4 : Format {
   int64_t depth() const { return w.groups() * w.group; }
   int64_t row_bytes() const { return w.groups() * (w.group + 8); }
   void pack(int64_t row, int rows, uint8_t* tile) const {
-    pack_groups(a, row, rows, w.group, w.groups(), reinterpret_cast<int8_t*>(tile));
+    pack_groups<4>(a, row, rows, w.group, w.groups(), reinterpret_cast<int8_t*>(tile));
   }
   const uint8_t* chunk(int64_t i, int64_t k, int64_t, int64_t, uint8_t*) const {
     return panel(i) + k / w.group * w.group_bytes();
@@ -146,23 +149,24 @@ struct Format4 : Format {
                                           float* sums, Ahead ahead) const {
     const int64_t group = w.group, bytes = w.group_bytes();
     const auto* x = reinterpret_cast<const int8_t*>(tile) + k / group * (group + 8) * R;
+    if (k == 0) std::memset(sums, 0, R * lanes * sizeof(float));
     int64_t line = 0;
     for (int64_t done = 0; done < length; done += group, chunk += bytes, x += (group + 8) * R, line += group / 8 + 1)
       for (int lane = 0; lane < lanes; lane += columns * W)
-        add_group<R>(chunk, x, lane, k + done == 0, sums + lane, lane == 0 ? ahead : Ahead{nullptr, 0}, line);
+        add_group<R>(chunk, x, lane, sums + lane, lane == 0 ? ahead : Ahead{nullptr, 0}, line);
   }
 
   template <int R>
-  inline void add_group(const uint8_t* chunk, const int8_t* x, int lane, bool first, float* sums, Ahead ahead,
+  inline void add_group(const uint8_t* chunk, const int8_t* x, int lane, float* sums, Ahead ahead,
                         int64_t line) const {
     const int64_t group = w.group;
     const auto* row_scales = reinterpret_cast<const float*>(x + R * group);
-    const auto* row_sums = reinterpret_cast<const int32_t*>(x + R * (group + 4));
+    const auto* begin = reinterpret_cast<const int32_t*>(x + R * (group + 4));
     IntSums<R> s;
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-      for (int c = 0; c < columns; ++c) s.at[r][c] = splat_i(-excess<4>() * row_sums[r]);
+      for (int c = 0; c < columns; ++c) s.at[r][c] = splat_i(begin[r]);
     const uint8_t* from = chunk + 4 * lane;
     for (int64_t i = 0; i < group / 8; ++i, from += 4 * lanes, x += 8 * R) {
       prefetch(ahead, line + i);
@@ -178,16 +182,17 @@ struct Format4 : Format {
     }
     prefetch(ahead, line + group / 8);
     const auto* scales = reinterpret_cast<const Memory<Scale>*>(chunk + group * lanes / 2) + lane;
+    Vec scale[columns];
 #pragma GCC unroll 4
-    for (int c = 0; c < columns; ++c) {
-      const Vec scale = load<Scale>(scales + c * W);
+    for (int c = 0; c < columns; ++c) scale[c] = load<Scale>(scales + c * W);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int c = 0; c < columns; ++c) {
         float* y = sums + r * lanes + c * W;
         const Vec part = __builtin_convertvector(s.at[r][c], Vec) * row_scales[r];
-        store<Type::f32>(y, fma(part, scale, first ? Vec{} : load<Type::f32>(y)));
+        store<Type::f32>(y, fma(part, scale[c], load<Type::f32>(y)));
       }
-    }
   }
 };
 

@@ -32,7 +32,8 @@ void quantize_row(const QuantizeWeight& a, int64_t row) {
     for (int64_t i = 0; i < n; i += W) {
       const int part = static_cast<int>(n - i < W ? n - i : W);
       int8_t bytes[W];
-      narrow(whole(scale > 0.0f ? load_part<T>(x + i, part) / scale : Vec{}, levels), bytes);
+      const Vec v = scale > 0.0f ? load_part<T>(x + i, part) / scale : Vec{};
+      narrow(whole(max(min(v, splat(levels)), splat(-levels))), bytes);
       std::memcpy(numbers + i, bytes, part);
     }
   }
