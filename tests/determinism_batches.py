@@ -46,12 +46,13 @@ FORMATS: dict[str, dict[str, Any]] = {
     "fp32": {"dtype": "float32"},
     "int8": {"dtype": "bfloat16", "quantization": "int8"},
     "int4": {"dtype": "bfloat16", "quantization": "int4"},
+    "kv-int8": {"dtype": "bfloat16", "kv_cache_dtype": "int8"},
+    "kv-fp8": {"dtype": "float16", "kv_cache_dtype": "fp8"},
 }
 SHAPES = {
     "even": dict(hidden_size=128, intermediate_size=192, num_attention_heads=4, num_key_value_heads=2, head_dim=32),
     "odd": dict(hidden_size=72, intermediate_size=100, num_attention_heads=6, num_key_value_heads=2, head_dim=24),
 }
-SHAPES_OF = {"bf16": ("even", "odd"), "fp32": ("even", "odd"), "int8": ("even", "odd"), "int4": ("even", "odd")}
 Bits = tuple[Any, ...]
 
 
@@ -371,7 +372,7 @@ class Group:
 
     @classmethod
     def of(cls, number: int, format: str, folder: Path, tokenizer: Tokenizer) -> Group:
-        shapes = SHAPES_OF[format]
+        shapes = list(SHAPES)
         model = BUNDLED if number % BUNDLED_EVERY == BUNDLED_EVERY - 1 else folder / shapes[number % len(shapes)]
         if not model.exists():
             make_model(folder, model.name)

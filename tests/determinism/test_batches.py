@@ -26,7 +26,7 @@ from determinism_batches import (
 )
 from penstock.tokenizers.tokenizer import Tokenizer
 
-BATCHES, PARTS = 60, 3
+BATCHES, PARTS = 100, 2
 GREEDY = {"temperature": 0.0, "max_tokens": 6, "ignore_eos": True, "logprobs": 2}
 
 
