@@ -63,6 +63,16 @@ class Clock:
     def wrap(self, owner: Any, name: str, kind: str, count: Call | None = None) -> None:
         setattr(owner, name, self.timed(kind, getattr(owner, name), count))
 
+    def wrap_method(self, owner: type, name: str, parts: dict[int, tuple[str, Call | None]]) -> None:
+        """Time a method of a class for the objects in `parts` (by id): calls of layers look at the class alone."""
+        method = getattr(owner, name)
+
+        def run(part: Any, *args: Any) -> Any:
+            kind, count = parts[id(part)]
+            return self.timed(kind, method, count and (lambda kind, part, *args: count(kind, *args)))(part, *args)
+
+        setattr(owner, name, run)
+
     def count_product(self, linear: Linear) -> Call:
         size = linear.in_features * linear.out_features
 
@@ -78,21 +88,22 @@ def instrument(engine: SyncEngine, clock: Clock) -> None:
     core = engine._core
     runner = core.executor.worker._runner  # type: ignore[attr-defined]
     model, backend = runner._model, runner._backend
+    parts: dict[int, tuple[str, Call | None]] = {id(model): (REST, None)}
     for path, module in model.named_modules():
         words = [w for w in path.split(".") if not w.isdigit()]
-        kind = f"{type(module).__name__} {' '.join(words[-1:])}".strip()
         if isinstance(module, Linear):
-            clock.wrap(module, "forward", f"Linear {_named(module)}", clock.count_product(module))
-        elif not list(module.children()):
-            for method in ("forward", "add", "at", "rows"):
-                if hasattr(type(module), method):
-                    clock.wrap(module, method, kind)
+            parts[id(module)] = (f"Linear {_named(module)}", clock.count_product(module))
+        elif path and not list(module.children()):
+            parts[id(module)] = (f"{type(module).__name__} {words[-1]}", None)
         if callable(getattr(module, "activation", None)) and not isinstance(module.activation, torch.nn.Module):
             clock.wrap(module, "activation", "activation")
+    for kind_of_module in {type(module) for module in model.modules() if id(module) in parts}:
+        for method in ("__call__", "add", "at"):
+            if hasattr(kind_of_module, method):
+                clock.wrap_method(kind_of_module, method, parts)
     for method in sorted(AttentionBackend.__abstractmethods__ - {"allocate"}):
         clock.wrap(backend, method, f"attention {method}")
-    for name, kind in (("forward", REST), ("logits", REST)):
-        clock.wrap(model, name, kind)
+    clock.wrap(model, "logits", REST)
     clock.wrap(runner._sampler, "sample", "sampling")
     clock.wrap(runner._batch, "apply", "inputs")
     clock.wrap(model_runner, "build_inputs", "inputs")
