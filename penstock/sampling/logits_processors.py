@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from penstock.ops import kernels
 from penstock.sampling.history import Int64Array, RowHistory
 
 # Dimensions in tensor names: S rows that sample, V vocabulary, E (row, token) pairs.
@@ -39,9 +40,15 @@ class AllowedTokens(LogitsProcessor):
 
     def __init__(self, allowed: Pairs, device: torch.device):
         self._rows = torch.tensor([row for row, _ in allowed], device=device)
+        self._ends = torch.from_numpy(np.cumsum([len(ids) for _, ids in allowed]))
         self._row_E, self._id_E = _flatten(allowed, device)
 
     def apply(self, logits_SV: torch.Tensor, rows: RowHistory) -> None:
+        if kernels.native is not None and logits_SV.is_cpu:
+            assert logits_SV.is_contiguous()
+            places = (x.data_ptr() for x in (self._rows, self._ends, self._id_E))
+            kernels.native.allow_only(logits_SV.data_ptr(), logits_SV.shape[1], *places, len(self._rows))
+            return
         kept_E = logits_SV[self._row_E, self._id_E]
         logits_SV.index_fill_(0, self._rows, -torch.inf)
         logits_SV[self._row_E, self._id_E] = kept_E
@@ -119,6 +126,7 @@ class Penalties(LogitsProcessor):
         device: torch.device,
     ):
         self._device = device
+        self._rows, self._penalties = rows, np.stack([repetition, frequency, presence], axis=1)
         repeats = repetition != 1.0
         self._repetition_rows, self._repetition = rows[repeats], torch.from_numpy(repetition[repeats]).to(device)
         counts = (frequency != 0.0) | (presence != 0.0)
@@ -127,10 +135,29 @@ class Penalties(LogitsProcessor):
         self._presence = torch.from_numpy(presence[counts]).to(device)
 
     def apply(self, logits_SV: torch.Tensor, rows: RowHistory) -> None:
+        if kernels.native is not None and logits_SV.is_cpu:
+            self._apply_kernel(logits_SV, rows)
+            return
         if len(self._repetition_rows):
             self._apply_repetition(logits_SV, rows)
         for start in range(0, len(self._count_rows), _ROWS_AT_ONCE):
             self._apply_counts(logits_SV, rows, slice(start, start + _ROWS_AT_ONCE))
+
+    def _apply_kernel(self, logits_SV: torch.Tensor, history: RowHistory) -> None:
+        assert logits_SV.is_contiguous()
+        assert history.tokens.flags.c_contiguous
+        rows = self._rows
+        columns = (rows, history.slots_S[rows], history.num_prompt_S[rows], history.num_tokens_S[rows])
+        places = np.stack(columns, axis=1)
+        kernels.native.penalize(
+            logits_SV.data_ptr(),
+            logits_SV.shape[1],
+            history.tokens.ctypes.data,
+            history.tokens.shape[1],
+            places.ctypes.data,
+            self._penalties.ctypes.data,
+            len(rows),
+        )
 
     def _apply_repetition(self, logits_SV: torch.Tensor, rows: RowHistory) -> None:
         index, ids = rows.all_tokens(self._repetition_rows)

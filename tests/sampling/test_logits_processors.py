@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 from sampling_cases import CPU, Case, random_logits, sample
 from sampling_twin import processed
 
+from penstock import envs
 from penstock.errors import ClientError
+from penstock.ops import kernels
 from penstock.params import SamplingParams
 from penstock.sampling.batch_params import ParamsTable
 from penstock.sampling.history import RowHistory
@@ -68,7 +72,15 @@ def feature_cases() -> list[Case]:
     ]
 
 
-def test_each_feature_equals_the_twin_bit_for_bit_in_one_batch() -> None:
+@pytest.fixture(params=kernels.names())
+def computed_by(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set that the machine can run, and plain torch."""
+    kernels.choose(request.param)
+    yield request.param
+    kernels.choose(envs.CPU_ISA)
+
+
+def test_each_feature_equals_the_twin_bit_for_bit_in_one_batch(computed_by: str) -> None:
     cases = feature_cases()
     got = apply_all(cases)
     for case, row in zip(cases, got, strict=True):
@@ -76,14 +88,14 @@ def test_each_feature_equals_the_twin_bit_for_bit_in_one_batch() -> None:
         assert row.tobytes() == want.tobytes(), case.params
 
 
-def test_each_feature_alone_equals_the_batch() -> None:
+def test_each_feature_alone_equals_the_batch(computed_by: str) -> None:
     cases = feature_cases()
     together = apply_all(cases)
     for i, case in enumerate(cases):
         assert apply_all([case])[0].tobytes() == together[i].tobytes()
 
 
-def test_more_penalised_rows_than_are_counted_at_once() -> None:
+def test_more_penalised_rows_than_are_counted_at_once(computed_by: str) -> None:
     rng = np.random.default_rng(4)
     params = SamplingParams(frequency_penalty=0.5, presence_penalty=0.1)
     cases = [Case(random_logits(rng, VOCAB), params, [1], [int(t) for t in rng.integers(0, 9, 20)]) for _ in range(50)]
