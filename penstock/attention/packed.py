@@ -59,7 +59,8 @@ class PackedAttention(AttentionBackend):
 
     def allocate(self, num_blocks: int) -> None:
         size = (num_blocks, self._store.block_bytes())
-        self._memory = [lazy_zeros(size, torch.uint8, self.device) for _ in range(self.layout.num_layers)]
+        layers = range(self.layout.num_layers)
+        self._memory = [lazy_zeros(size, torch.uint8, self.device, huge_pages=True) for _ in layers]
         self._data = [memory.data_ptr() for memory in self._memory]
 
     def build(self, step: AttentionStep) -> PackedMetadata:

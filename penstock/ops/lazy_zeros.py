@@ -20,7 +20,7 @@ def lazy_zeros(
     """Zeros; on the CPU from an anonymous mapping, which is aligned to pages and reads as zero.
 
     Args:
-        huge_pages: for what is read from end to end, over and over, and written whole: whole huge pages are taken.
+        huge_pages: for what is read over and over, in runs of many pages: memory is then taken by huge pages.
     """
     num_bytes = math.prod(size) * dtype.itemsize
     if device.type != "cpu" or not num_bytes:
