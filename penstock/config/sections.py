@@ -94,7 +94,7 @@ class CacheOptions:
     TITLE = "Cache"
 
     block_size: int | None = option(
-        None, "Tokens per block of the KV cache, a multiple of 8. Default: 32 on CPU, 16 on CUDA."
+        None, "Tokens per block of the KV cache, a multiple of 8. Default: 128 on CPU, 16 on CUDA."
     )
     kv_cache_dtype: str = option(
         "auto",

@@ -26,7 +26,13 @@ NB_MODULE(_kernels, m) {
       if (name == isa_names[i] && machine_has(static_cast<Isa>(i))) return set_isa(static_cast<Isa>(i));
     throw std::invalid_argument(name);
   });
-  m.def("set_num_threads", &set_num_threads, NoGil());
+  m.def(
+      "set_num_threads",
+      [](int count, const std::vector<int>& cpus) {
+        nb::gil_scoped_release nogil;
+        set_num_threads(count, cpus.data(), static_cast<int>(cpus.size()));
+      },
+      nb::arg("count"), nb::arg("cpus") = std::vector<int>());
   m.def("num_threads", &num_threads);
 
   bind_attention(m);

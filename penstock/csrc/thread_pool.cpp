@@ -9,6 +9,11 @@
 #include <thread>
 #include <vector>
 
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define PENSTOCK_PAUSE() _mm_pause()
@@ -32,8 +37,14 @@ thread_local bool inside_task = false;
 
 class Pool {
  public:
-  explicit Pool(int workers) {
-    for (int i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
+  Pool(int workers, const int* cpus, int num_cpus) {
+    for (int i = 0; i < workers; ++i) {
+      const int cpu = i < num_cpus ? cpus[i] : -1;
+      threads_.emplace_back([this, cpu] {
+        if (cpu >= 0) keep_to(cpu);
+        work();
+      });
+    }
   }
 
   ~Pool() {
@@ -63,6 +74,15 @@ class Pool {
   }
 
  private:
+  static void keep_to([[maybe_unused]] int cpu) {  // as well as the system lets us
+#if defined(__linux__)
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+#endif
+  }
+
   void take_tasks() {
     inside_task = true;
     for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) task_(context_, i);
@@ -142,11 +162,10 @@ thread_local Buffer shared_buffer;
 
 }  // namespace
 
-void set_num_threads(int count) {
+void set_num_threads(int count, const int* cpus, int num_cpus) {
   std::lock_guard<std::mutex> lock(pool_user);
-  if (count == num_threads()) return;
   delete pool;
-  pool = count > 1 ? new Pool(count - 1) : nullptr;
+  pool = count > 1 ? new Pool(count - 1, cpus, num_cpus) : nullptr;
 }
 
 int num_threads() { return pool ? pool->workers() + 1 : 1; }

@@ -6,8 +6,9 @@
 
 namespace penstock {
 
-// How many threads compute, the caller included. Starts or ends workers; never called while tasks run.
-void set_num_threads(int count);
+// How many threads compute, the caller included. Starts or ends workers; never called while tasks run. Worker i keeps to
+// processor cpus[i], if it is named: schedulers have been seen to leave a worker on its caller's processor.
+void set_num_threads(int count, const int* cpus, int num_cpus);
 int num_threads();
 
 // Calls task(context, i) once for every i in 0..count, by whichever thread is free, and returns when all are done.

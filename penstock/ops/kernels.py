@@ -6,6 +6,7 @@ None there are none, and the torch twins compute.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,11 +54,16 @@ def describe() -> str:
     return "plain torch, as PENSTOCK_CPU_ISA asks" if _built else "plain torch: the C++ kernels were not built"
 
 
-def use_threads(count: int) -> None:
+def use_threads(count: int, cpus: Sequence[int] = ()) -> None:
     """Compute with `count` threads: the kernels' own, and one of torch's for what is left to it. Its threads would spin
-    for a while after each of its operations and take the processors that ours need; without kernels it has all."""
+    for a while after each of its operations and take the processors that ours need; without kernels it has all.
+
+    Args:
+        cpus: the processor that each of the kernels' threads keeps to, the caller's first; empty if none does. The
+            caller itself is left free.
+    """
     if native is not None:
-        native.set_num_threads(count)
+        native.set_num_threads(count, list(cpus[1:]))
     torch.set_num_threads(count if native is None else 1)
 
 

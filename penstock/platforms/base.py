@@ -76,8 +76,12 @@ class Device(ABC):
         """Wait for everything issued."""
 
     @abstractmethod
-    def set_threads(self, count: int) -> int:
-        """Use `count` host threads for computing, 0 for the platform's choice; returns how many it is."""
+    def set_threads(self, count: int) -> tuple[int, list[int]]:
+        """Settle where `count` host threads will compute, 0 for the platform's choice.
+
+        Returns:
+            how many they are, and the processor for each; none if the operating system may choose.
+        """
 
     @abstractmethod
     def begin_steps(self) -> None:

@@ -164,7 +164,7 @@ def test_defaults_of_a_local_model(model: str) -> None:
     assert config.model.max_model_len == 8192
     assert config.model.generation_defaults == {"temperature": 0.6, "top_k": 20}
     assert config.model.eos_token_ids == (2, 7)
-    assert (config.cache.block_size, config.cache.prefix_hash, config.cache.memory_bytes) == (32, "blake2b", None)
+    assert (config.cache.block_size, config.cache.prefix_hash, config.cache.memory_bytes) == (128, "blake2b", None)
     assert config.device.platform == "cpu"
 
 
@@ -253,7 +253,7 @@ def test_limits_of_a_step(
     use(machine, monkeypatch)
     config = resolve(EngineArgs(model=model), usage=usage)
     assert (config.scheduler.max_num_seqs, config.scheduler.max_num_batched_tokens) == (seqs, tokens)
-    assert config.cache.block_size == (32 if machine.name == "cpu" else 16)
+    assert config.cache.block_size == (128 if machine.name == "cpu" else 16)
 
 
 @pytest.mark.parametrize(
@@ -273,31 +273,31 @@ def test_limits_follow_from_each_other(keywords: dict[str, Any], seqs: int, toke
 
 @pytest.mark.parametrize("word", ["auto", -1])
 def test_context_that_fits(word: Any, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    block = 32 * BYTES_PER_TOKEN
+    block = 128 * BYTES_PER_TOKEN
 
     def context(**keywords: Any) -> int:
         return resolve(EngineArgs(model=model, max_model_len=word, **keywords), usage="server").model.max_model_len
 
     assert context() == 8192
-    assert context(kv_cache_memory_bytes=5 * block) == 4 * 32
+    assert context(kv_cache_memory_bytes=5 * block) == 4 * 128
     assert (
-        context(kv_cache_memory_bytes=5 * block, kv_cache_dtype="int8") == 7 * 32
+        context(kv_cache_memory_bytes=5 * block, kv_cache_dtype="int8") == 7 * 128
     )  # 16 codes and a scale for 32 bytes
-    assert context(num_gpu_blocks_override=3) == 2 * 32
+    assert context(num_gpu_blocks_override=3) == 2 * 128
     use(Machine(memory=40 * block), monkeypatch)
-    assert context() == 8 * 32  # a quarter of it, a tenth less, and the block that is never handed out
+    assert context() == 8 * 128  # a quarter of it, a tenth less, and the block that is never handed out
     use(Machine("cuda", memory=20 * block), monkeypatch)
-    assert context(gpu_memory_utilization=0.5) == (int(0.9 * 10 * 2) - 1) * 16
+    assert context(gpu_memory_utilization=0.5) == (int(0.9 * 10 * 8) - 1) * 16
     use(Machine(memory=block), monkeypatch)
     with pytest.raises(StartError, match="--max-model-len auto: the memory does not hold"):
         context()
 
 
 def test_context_shrinks_to_the_pool_unless_it_was_asked_for(model: str, caplog: pytest.LogCaptureFixture) -> None:
-    pool = 100 * 32 * BYTES_PER_TOKEN
+    pool = 10 * 128 * BYTES_PER_TOKEN
     with caplog.at_level(logging.WARNING):
         shrunk = resolve(EngineArgs(model=model, kv_cache_memory_bytes=pool), usage="server")
-    assert shrunk.model.max_model_len == 99 * 32  # block 0 is never handed out
+    assert shrunk.model.max_model_len == 9 * 128  # block 0 is never handed out
     assert "3168 tokens instead of the model's 8192" in caplog.text
     asked = resolve(EngineArgs(model=model, kv_cache_memory_bytes=pool, max_model_len=8192), usage="server")
     assert asked.model.max_model_len == 8192  # the worker refuses it with the numbers
