@@ -93,14 +93,13 @@ class CpuDevice(Device):
         pass
 
     def set_threads(self, count: int) -> tuple[int, list[int]]:
-        count = count or physical_cores()
         binding = envs.CPU_OMP_THREADS_BIND
-        cpus = cpus_to_keep_to(binding, count, allowed_cores())
+        cpus = cpus_to_keep_to(binding, count or physical_cores(), allowed_cores())
         if cpus is not None:
             if not hasattr(os, "sched_setaffinity"):
                 raise StartError(f"{BINDING}: threads cannot be bound to processors on this system.")
             os.sched_setaffinity(0, cpus)  # this thread, and those it starts: pools of threads are made after this
-        cores = allowed_cores()
+        count, cores = count or physical_cores(), allowed_cores()
         one_each = binding != "nobind" and count <= len(cores)
         return count, [core.cpus[0] for core in cores[:count]] if one_each else []
 

@@ -298,7 +298,7 @@ def test_context_shrinks_to_the_pool_unless_it_was_asked_for(model: str, caplog:
     with caplog.at_level(logging.WARNING):
         shrunk = resolve(EngineArgs(model=model, kv_cache_memory_bytes=pool), usage="server")
     assert shrunk.model.max_model_len == 9 * 128  # block 0 is never handed out
-    assert "3168 tokens instead of the model's 8192" in caplog.text
+    assert "1152 tokens instead of the model's 8192" in caplog.text
     asked = resolve(EngineArgs(model=model, kv_cache_memory_bytes=pool, max_model_len=8192), usage="server")
     assert asked.model.max_model_len == 8192  # the worker refuses it with the numbers
 
