@@ -144,7 +144,7 @@ def test_the_callers_parameters_are_not_changed(llm: LLM) -> None:
 def test_defaults_and_prefix_cache(llm: LLM) -> None:
     defaults = llm.get_default_sampling_params()
     assert defaults is not llm.get_default_sampling_params()
-    long = "word " * 100
+    long = "word " * 200  # more than a block
     assert llm.generate(long, GREEDY, use_tqdm=False)[0].num_cached_tokens == 0
     assert (llm.generate(long, GREEDY, use_tqdm=False)[0].num_cached_tokens or 0) > 0
     assert llm.reset_prefix_cache() is True
@@ -204,10 +204,10 @@ def test_threads_take_turns(llm: LLM) -> None:
 def test_an_interrupt_ends_generate_and_leaves_the_rest_in_order(llm: LLM) -> None:
     alone = llm.generate("The capital of France is", GREEDY, use_tqdm=False)[0].outputs[0].token_ids
     endless = SamplingParams(temperature=0.0, max_tokens=3000, ignore_eos=True)
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        llm.generate(["a", "b"], endless, use_tqdm=False)
+        timer.start()
+        llm.generate(["a"] * 64, endless, use_tqdm=False)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert llm.engine.num_unfinished == 0
     llm.engine.call("check_integrity")
