@@ -204,10 +204,13 @@ def test_threads_take_turns(llm: LLM) -> None:
 def test_an_interrupt_ends_generate_and_leaves_the_rest_in_order(llm: LLM) -> None:
     alone = llm.generate("The capital of France is", GREEDY, use_tqdm=False)[0].outputs[0].token_ids
     endless = SamplingParams(temperature=0.0, max_tokens=3000, ignore_eos=True)
-    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        timer.start()
+
+    def generate() -> None:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
         llm.generate(["a"] * 64, endless, use_tqdm=False)
+
+    with pytest.raises(KeyboardInterrupt):
+        generate()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert llm.engine.num_unfinished == 0
     llm.engine.call("check_integrity")
