@@ -23,14 +23,6 @@ constexpr int max_rows = 4, columns = 4;
 constexpr int max_rows = 2, columns = 2;
 #endif
 
-inline void prefetch(const Ahead& ahead, int64_t line) {
-  if (ahead.bytes) {
-    const uint8_t* at = ahead.next + line * ahead.bytes;
-    __builtin_prefetch(at, 0, 2);
-    if (ahead.bytes == 128) __builtin_prefetch(at + 64, 0, 2);
-  }
-}
-
 template <int R>
 struct IntSums {
   VecI at[R][columns];

@@ -23,14 +23,6 @@ constexpr bool dot_bf16 = true;
 constexpr bool dot_bf16 = false;
 #endif
 
-inline void prefetch(const Ahead& ahead, int64_t line) {
-  if (ahead.bytes) {
-    const uint8_t* at = ahead.next + line * ahead.bytes;
-    __builtin_prefetch(at, 0, 2);
-    if (ahead.bytes == 128) __builtin_prefetch(at + 64, 0, 2);
-  }
-}
-
 // Vectors of sums in registers, between runs in memory.
 template <int R>
 struct Sums {
