@@ -28,11 +28,16 @@ NB_MODULE(_kernels, m) {
   });
   m.def(
       "set_num_threads",
-      [](int count, const std::vector<int>& cpus) {
+      [](int count, const std::vector<std::vector<int>>& cores) {
+        std::vector<int> cpus, sizes;
+        for (const auto& core : cores) {
+          cpus.insert(cpus.end(), core.begin(), core.end());
+          sizes.push_back(static_cast<int>(core.size()));
+        }
         nb::gil_scoped_release nogil;
-        set_num_threads(count, cpus.data(), static_cast<int>(cpus.size()));
+        set_num_threads(count, cpus.data(), sizes.data(), static_cast<int>(sizes.size()));
       },
-      nb::arg("count"), nb::arg("cpus") = std::vector<int>());
+      nb::arg("count"), nb::arg("cores") = std::vector<std::vector<int>>());
   m.def("num_threads", &num_threads);
 
   bind_attention(m);

@@ -1,5 +1,6 @@
 #include "thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -7,6 +8,7 @@
 #include <mutex>
 #include <new>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__linux__)
@@ -26,6 +28,7 @@
 namespace penstock {
 namespace {
 
+using Cores = std::vector<std::vector<int>>;  // processors by core
 using Clock = std::chrono::steady_clock;
 
 // Between two kernels of a step lie a few microseconds of Python: workers wait for the next one awake. They first
@@ -37,14 +40,9 @@ thread_local bool inside_task = false;
 
 class Pool {
  public:
-  Pool(int workers, const int* cpus, int num_cpus) {
-    for (int i = 0; i < workers; ++i) {
-      const int cpu = i < num_cpus ? cpus[i] : -1;
-      threads_.emplace_back([this, cpu] {
-        if (cpu >= 0) keep_to(cpu);
-        work();
-      });
-    }
+  Pool(int workers, Cores cores) : cores_(std::move(cores)) {
+    for (int i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
+    for (size_t i = 1; i < cores_.size(); ++i) keep_to_core(i);
   }
 
   ~Pool() {
@@ -59,6 +57,7 @@ class Pool {
   int workers() const { return static_cast<int>(threads_.size()); }
 
   void run(int64_t count, void (*task)(void*, int64_t), void* context) {
+    if (!cores_.empty()) keep_off_the_caller();
     task_ = task;
     context_ = context;
     count_ = count;
@@ -74,12 +73,27 @@ class Pool {
   }
 
  private:
-  static void keep_to([[maybe_unused]] int cpu) {  // as well as the system lets us
+  // The caller goes where the system puts it. The worker whose core that is moves to the one the caller left: it would
+  // get no time there until the caller had done everything alone.
+  void keep_off_the_caller() {
+#if defined(__linux__)
+    const int cpu = sched_getcpu();
+    if (cpu == callers_cpu_) return;
+    callers_cpu_ = cpu;
+    for (size_t i = 1; i < cores_.size(); ++i) {
+      if (std::find(cores_[i].begin(), cores_[i].end(), cpu) == cores_[i].end()) continue;
+      std::swap(cores_[0], cores_[i]);
+      return keep_to_core(i);
+    }
+#endif
+  }
+
+  void keep_to_core([[maybe_unused]] size_t i) {  // as well as the system lets us
 #if defined(__linux__)
     cpu_set_t set;
     CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+    for (const int cpu : cores_[i]) CPU_SET(cpu, &set);
+    pthread_setaffinity_np(threads_[i - 1].native_handle(), sizeof(set), &set);
 #endif
   }
 
@@ -124,6 +138,8 @@ class Pool {
   }
 
   std::vector<std::thread> threads_;
+  Cores cores_;  // the caller's, then one for each worker; empty if the system is to place them
+  int callers_cpu_ = -1;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<bool> stop_{false};
@@ -162,10 +178,12 @@ thread_local Buffer shared_buffer;
 
 }  // namespace
 
-void set_num_threads(int count, const int* cpus, int num_cpus) {
+void set_num_threads(int count, const int* cpus, const int* sizes, int num_cores) {
+  Cores cores;
+  for (int i = 0; i < num_cores; cpus += sizes[i++]) cores.emplace_back(cpus, cpus + sizes[i]);
   std::lock_guard<std::mutex> lock(pool_user);
   delete pool;
-  pool = count > 1 ? new Pool(count - 1, cpus, num_cpus) : nullptr;
+  pool = count > 1 ? new Pool(count - 1, std::move(cores)) : nullptr;
 }
 
 int num_threads() { return pool ? pool->workers() + 1 : 1; }

@@ -6,9 +6,11 @@
 
 namespace penstock {
 
-// How many threads compute, the caller included. Starts or ends workers; never called while tasks run. Worker i keeps to
-// processor cpus[i], if it is named: schedulers have been seen to leave a worker on its caller's processor.
-void set_num_threads(int count, const int* cpus, int num_cpus);
+// How many threads compute, the caller included. Starts or ends workers; never called while tasks run. If cores are given,
+// one for each thread and the caller's first, every worker keeps to a core where the caller is not: schedulers have been
+// seen to leave it there. The caller itself is left free. `cpus` holds the cores' processors one after the other,
+// `sizes` how many each of the `num_cores` has.
+void set_num_threads(int count, const int* cpus, const int* sizes, int num_cores);
 int num_threads();
 
 // Calls task(context, i) once for every i in 0..count, by whichever thread is free, and returns when all are done.

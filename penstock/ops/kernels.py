@@ -54,16 +54,16 @@ def describe() -> str:
     return "plain torch, as PENSTOCK_CPU_ISA asks" if _built else "plain torch: the C++ kernels were not built"
 
 
-def use_threads(count: int, cpus: Sequence[int] = ()) -> None:
+def use_threads(count: int, cores: Sequence[Sequence[int]] = ()) -> None:
     """Compute with `count` threads: the kernels' own, and one of torch's for what is left to it. Its threads would spin
     for a while after each of its operations and take the processors that ours need; without kernels it has all.
 
     Args:
-        cpus: the processor that each of the kernels' threads keeps to, the caller's first; empty if none does. The
-            caller itself is left free.
+        cores: the processors of one core for each thread, the caller's first. The kernels' own threads keep to a core
+            each, where the caller, which is left free, is not. Empty if the system may place them.
     """
     if native is not None:
-        native.set_num_threads(count, list(cpus[1:]))
+        native.set_num_threads(count, [list(core) for core in cores])
     torch.set_num_threads(count if native is None else 1)
 
 

@@ -76,11 +76,11 @@ class Device(ABC):
         """Wait for everything issued."""
 
     @abstractmethod
-    def set_threads(self, count: int) -> tuple[int, list[int]]:
+    def set_threads(self, count: int) -> tuple[int, list[tuple[int, ...]]]:
         """Settle where `count` host threads will compute, 0 for the platform's choice.
 
         Returns:
-            how many they are, and the processor for each; none if the operating system may choose.
+            how many they are, and the processors of a core for each; none if the operating system may choose.
         """
 
     @abstractmethod

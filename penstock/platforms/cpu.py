@@ -92,7 +92,7 @@ class CpuDevice(Device):
     def synchronize(self) -> None:
         pass
 
-    def set_threads(self, count: int) -> tuple[int, list[int]]:
+    def set_threads(self, count: int) -> tuple[int, list[tuple[int, ...]]]:
         binding = envs.CPU_OMP_THREADS_BIND
         cpus = cpus_to_keep_to(binding, count or physical_cores(), allowed_cores())
         if cpus is not None:
@@ -101,7 +101,7 @@ class CpuDevice(Device):
             os.sched_setaffinity(0, cpus)  # this thread, and those it starts: pools of threads are made after this
         count, cores = count or physical_cores(), allowed_cores()
         one_each = binding != "nobind" and count <= len(cores)
-        return count, [core.cpus[0] for core in cores[:count]] if one_each else []
+        return count, [core.cpus for core in cores[:count]] if one_each else []
 
     def begin_steps(self) -> None:
         keep_freed_memory()

@@ -62,8 +62,8 @@ class Worker:
         """
         config = self._config
         self._device = platforms.current(config.device.platform).device()
-        self._threads, cpus = self._device.set_threads(config.device.cpu_threads or envs.OMP_NUM_THREADS)
-        kernels.use_threads(self._threads, cpus)
+        self._threads, cores = self._device.set_threads(config.device.cpu_threads or envs.OMP_NUM_THREADS)
+        kernels.use_threads(self._threads, cores)
         logger.info("Computing on %d threads with %s.", self._threads, kernels.describe())
         on_progress("building the model", 0.0)
         dtype, torch_device = _DTYPES[config.model.dtype], self._device.torch_device

@@ -86,7 +86,7 @@ def test_a_device_computes_on_what_the_list_says(monkeypatch: pytest.MonkeyPatch
     one = min(before)
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", str(one))
     try:
-        assert cpu.CpuPlatform().device().set_threads(0) == (1, [one])
+        assert cpu.CpuPlatform().device().set_threads(0) == (1, [(one,)])
         assert os.sched_getaffinity(0) == {one}
         assert allowed_cores() == cores_of({one})
     finally:
