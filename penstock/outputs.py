@@ -77,6 +77,31 @@ class RequestOutput(msgspec.Struct):
     metrics: RequestMetrics | None = None
 
 
+class BeamSearchSequence(msgspec.Struct):
+    """One answer of a beam search.
+
+    Attributes:
+        tokens: those of the prompt, then those generated, an end token included.
+        logprobs: one dict per generated token.
+        cum_logprob: sum of the log probabilities of the generated tokens.
+        text: of `tokens`.
+        finish_reason: "stop" or "length".
+    """
+
+    tokens: list[int]
+    logprobs: list[PositionLogprobs]
+    cum_logprob: float = 0.0
+    text: str | None = None
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+
+
+class BeamSearchOutput(msgspec.Struct):
+    """What a beam search found for one prompt, the best first."""
+
+    sequences: list[BeamSearchSequence]
+
+
 class PoolingOutput(msgspec.Struct):
     """Pooled hidden states of one request: a vector, or one vector per token."""
 

@@ -151,6 +151,46 @@ class PoolingParams(msgspec.Struct, kw_only=True):
     output_kind: RequestOutputKind = RequestOutputKind.FINAL_ONLY
 
 
+class BeamSearchParams(msgspec.Struct, kw_only=True):
+    """How to search for the likeliest answers. Field names and defaults are vLLM's, the last two transformers'.
+
+    Attributes:
+        beam_width: sequences that are followed at a time, and returned.
+        temperature: without effect: the model's own probabilities decide.
+        length_penalty: scores are sums of log probabilities divided by the number of generated tokens to this power.
+        include_stop_str_in_output: leave the text of the token that ended an answer in its text.
+        early_stopping: end when `beam_width` answers have ended (True), when a running one is not likely to become
+            better than those (False), or when it cannot ("never").
+        min_tokens: no answer ends before.
+
+    Raises:
+        ClientError: a value is out of range; the message and `param` name it.
+    """
+
+    beam_width: int
+    max_tokens: int
+    ignore_eos: bool = False
+    temperature: float = 0.0
+    length_penalty: float = 1.0
+    include_stop_str_in_output: bool = False
+    structured_outputs: StructuredOutputsParams | None = None
+    skip_special_tokens: bool = True
+    early_stopping: bool | str = False
+    min_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("beam_width", "max_tokens"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise ClientError(f"{name} must be an integer of at least 1, got {getattr(self, name)!r}.", name)
+        if not isinstance(self.length_penalty, int | float) or not -100 <= self.length_penalty <= 100:
+            raise ClientError(f"length_penalty must be in [-100, 100], got {self.length_penalty!r}.", "length_penalty")
+        if self.early_stopping not in (True, False, "never"):
+            text = f"early_stopping must be true, false or 'never', got {self.early_stopping!r}."
+            raise ClientError(text, "early_stopping")
+        if self.structured_outputs is not None:
+            raise ClientError("structured outputs cannot be combined with beam search.", "structured_outputs")
+
+
 def _check_types(p: SamplingParams) -> None:
     """What Python lets through: without this a wrong type shows up far from where it was written."""
 

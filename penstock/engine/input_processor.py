@@ -67,9 +67,7 @@ class InputProcessor:
         self._seed = seed
         self._drawn = itertools.count()
         self._core_ids = itertools.count()
-        self._eos_token_ids = list(eos_token_ids)
-        if not self._eos_token_ids and tokenizer is not None and tokenizer.eos_token_id is not None:
-            self._eos_token_ids = [tokenizer.eos_token_id]
+        self._eos_token_ids = end_token_ids(eos_token_ids, tokenizer)
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(SamplingParams)
 
@@ -294,6 +292,13 @@ class InputProcessor:
         """The next of a stream of seeds that depends on the engine's seed alone."""
         draw = f"{self._seed}/{next(self._drawn)}".encode()
         return int.from_bytes(hashlib.blake2b(draw, digest_size=8).digest(), "little", signed=True)
+
+
+def end_token_ids(of_model: Sequence[int], tokenizer: Tokenizer | None) -> list[int]:
+    """The ids that end an answer: those of the model's configuration, else the tokenizer's."""
+    if of_model or tokenizer is None or tokenizer.eos_token_id is None:
+        return list(of_model)
+    return [tokenizer.eos_token_id]
 
 
 def _int_list(ids: Any) -> list[int]:

@@ -22,9 +22,10 @@ from penstock.engine.input_processor import Prompt
 from penstock.engine.request_state import OpenRequest
 from penstock.engine.sync_engine import SyncEngine
 from penstock.entrypoints.interrupt import InterruptBetweenSteps
+from penstock.entrypoints.offline_beams import OfflineBeams
 from penstock.errors import ClientError, UnsupportedError
-from penstock.outputs import RequestOutput
-from penstock.params import RequestOutputKind, SamplingParams
+from penstock.outputs import BeamSearchOutput, RequestOutput
+from penstock.params import BeamSearchParams, RequestOutputKind, SamplingParams
 from penstock.tokenizers.chat_template import Message, read_template_option
 from penstock.tokenizers.tokenizer import Tokenizer, chat_template_of
 
@@ -129,6 +130,45 @@ class LLM:
         ]
         return self._run(texts, sampling_params, use_tqdm, priority, add_special_tokens=False)
 
+    def beam_search(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: BeamSearchParams,
+        lora_request: None = None,
+        use_tqdm: Progress = False,
+        concurrency_limit: int | None = None,
+    ) -> list[BeamSearchOutput]:
+        """Search for the likeliest completions of prompts, with the rules of transformers' beam search.
+
+        Args:
+            params: how many, how long and how they are scored; the same for all prompts.
+            concurrency_limit: search for so many prompts at a time; None for all.
+            others: as for `generate`.
+
+        Returns:
+            Per prompt its `beam_width` best sequences, the best first.
+
+        Raises:
+            ClientError: as `generate`; also if so many beams need more log probabilities than `max_logprobs` allows.
+        """
+        _refuse_lora(lora_request)
+        if concurrency_limit is not None and concurrency_limit < 1:
+            raise ClientError("concurrency_limit must be at least 1.", "concurrency_limit")
+        tokenized = self.engine.tokenize(_listed(prompts))
+        group = concurrency_limit or max(len(tokenized), 1)
+        bar = _ProgressBar(len(tokenized), use_tqdm)
+        results: list[BeamSearchOutput] = []
+        with self._turn, InterruptBetweenSteps() as interrupt:
+            beams = OfflineBeams(self.engine, params, interrupt.check)
+            try:
+                for start in range(0, len(tokenized), group):
+                    found = beams.run(tokenized[start : start + group])
+                    results += found
+                    bar.add_plain(len(found))
+            finally:
+                bar.close()
+        return results
+
     def get_tokenizer(self) -> Tokenizer:
         """The tokenizer.
 
@@ -164,9 +204,6 @@ class LLM:
 
     def score(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise UnsupportedError("LLM.score needs a scoring model; this version serves generative models only.")
-
-    def beam_search(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UnsupportedError("beam search is not part of this version.")
 
     def _run(
         self,
@@ -231,6 +268,11 @@ class _ProgressBar:
         self._outputs += sum(len(o.token_ids) for o in output.outputs)
         self._show()
         self._bar.update(1)
+
+    def add_plain(self, count: int) -> None:
+        """Without speeds."""
+        if self._bar is not None:
+            self._bar.update(count)
 
     def _show(self) -> None:
         assert self._bar is not None
