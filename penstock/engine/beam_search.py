@@ -57,7 +57,6 @@ class BeamSearch:
 
     Args:
         params: width, length and how scores are made.
-        room: tokens that fit behind the prompt.
         eos_ids: the model's tokens that end a sequence, unless they are ignored.
         stop_token_ids: the caller's.
         max_logprobs: most log probabilities that the engine gives per token; -1 for all.
@@ -77,7 +76,6 @@ class BeamSearch:
         self,
         params: BeamSearchParams,
         *,
-        room: int,
         eos_ids: Iterable[int],
         stop_token_ids: Iterable[int] = (),
         max_logprobs: int,
@@ -85,8 +83,7 @@ class BeamSearch:
     ):
         self.params = params
         self._width = params.beam_width
-        self._max_tokens = min(params.max_tokens, room)
-        self._min_tokens = min(params.min_tokens, self._max_tokens)
+        self._max_tokens = params.max_tokens
         self.stop_ids = frozenset(stop_token_ids)
         self._end_ids = self.stop_ids | (frozenset() if params.ignore_eos else frozenset(eos_ids))
         self._penalty = params.length_penalty
@@ -103,6 +100,10 @@ class BeamSearch:
         self.finished: list[Beam] = []
         self.done = False
 
+    def limit(self, room: int) -> None:
+        """Generate no more than that many tokens: the context has no more room."""
+        self._max_tokens = min(self._max_tokens, room)
+
     def step_params(self, prompt_logprobs: int | None = None) -> SamplingParams:
         """What to ask of the engine for each running beam: prompt and its tokens in, one token out."""
         return SamplingParams(
@@ -110,8 +111,10 @@ class BeamSearch:
             max_tokens=1,
             logprobs=self._num_logprobs,
             prompt_logprobs=prompt_logprobs,
+            stop_token_ids=sorted(self.stop_ids),  # only to be checked against the vocabulary
             ignore_eos=True,
             seed=0,
+            detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
@@ -131,7 +134,8 @@ class BeamSearch:
 
     def _candidates(self, positions: Sequence[PositionLogprobs], length: int) -> list[_Candidate]:
         """All ways to go on, the likeliest first; equal ones in the order of beams, then of token ids."""
-        barred = self._end_ids if length < self._min_tokens else frozenset()
+        too_short = length < min(self.params.min_tokens, self._max_tokens)
+        barred: frozenset[int] = self._end_ids if too_short else frozenset()
         candidates = [
             _Candidate(beam.total + entry.logprob, index, token_id)
             for index, (beam, position) in enumerate(zip(self.running, positions, strict=True))

@@ -41,12 +41,13 @@ class OfflineBeams:
 
     def _search(self, ids: list[int]) -> BeamSearch:
         model = self._engine.config.model
-        return BeamSearch(
+        search = BeamSearch(
             self._params,
-            room=model.max_model_len - len(ids),
             eos_ids=end_token_ids(model.eos_token_ids, self._engine.tokenizer),
             max_logprobs=model.max_logprobs,
         )
+        search.limit(model.max_model_len - len(ids))
+        return search
 
     def _round(self, searches: list[tuple[TokenizedPrompt, BeamSearch]]) -> None:
         requests: list[list[OpenRequest]] = []
@@ -83,9 +84,14 @@ class OfflineBeams:
                 if beam.finish_reason == "stop" and not self._params.include_stop_str_in_output:
                     shown = shown[:-1]
                 text = tokenizer.decode(ids + shown, skip_special_tokens=self._params.skip_special_tokens)
-            total = beam.cumulative_logprob
-            assert total is not None and beam.logprobs is not None
             sequences.append(
-                BeamSearchSequence(ids + beam.token_ids, beam.logprobs, total, text, beam.finish_reason, beam.stop_reason)
+                BeamSearchSequence(
+                    tokens=ids + beam.token_ids,
+                    logprobs=beam.logprobs or [],
+                    cum_logprob=beam.cumulative_logprob or 0.0,
+                    text=text,
+                    finish_reason=beam.finish_reason,
+                    stop_reason=beam.stop_reason,
+                )
             )
         return BeamSearchOutput(sequences)

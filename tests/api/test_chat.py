@@ -220,7 +220,6 @@ BAD = [
     ({"tool_choice": "required"}, "BadRequestError", "tool_choice"),
     ({"response_format": {"type": "json_object"}}, "BadRequestError", "response_format"),
     ({"guided_json": {"type": "object"}}, "BadRequestError", "guided_json"),
-    ({"use_beam_search": True}, "BadRequestError", "use_beam_search"),
     ({"chat_template": "{{ 1 }}"}, "BadRequestError", "chat_template"),
     ({"chat_template_kwargs": {"messages": []}}, "BadRequestError", "chat_template_kwargs"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "BadRequestError", "messages"),

@@ -94,14 +94,12 @@ def test_finds_what_transformers_finds(ours: LLM, theirs: Any, case: dict[str, A
             ended = not params.ignore_eos and sequence.tokens[-1] in EOS
             assert sequence.finish_reason == ("stop" if ended else "length")
             length = len(sequence.tokens) - len(prompt)
-            assert [list(p)[0] for p in sequence.logprobs] == sequence.tokens[len(prompt) :]
+            assert [next(iter(p)) for p in sequence.logprobs] == sequence.tokens[len(prompt) :]
             total = sum(p[i].logprob for p, i in zip(sequence.logprobs, sequence.tokens[len(prompt) :], strict=True))
             assert sequence.cum_logprob == pytest.approx(total, abs=1e-6)
             assert length <= params.max_tokens
         if params.beam_width > 1:
-            scores = [
-                s.cum_logprob / (len(s.tokens) - len(prompt)) ** params.length_penalty for s in output.sequences
-            ]
+            scores = [s.cum_logprob / (len(s.tokens) - len(prompt)) ** params.length_penalty for s in output.sequences]
             assert scores == pytest.approx(found.sequences_scores.tolist(), abs=1e-4)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from penstock.entrypoints.openai.beams import check_beams
 from penstock.entrypoints.openai.types import SamplingFields
 from penstock.errors import ClientError
 from penstock.params import MAX_SEQUENCES, RequestOutputKind, SamplingParams
@@ -33,7 +34,6 @@ PASSED = (
 )
 # Fields of vLLM that this server does not honour yet. A request that uses one is refused, never answered without it.
 UNSUPPORTED = {
-    "use_beam_search": "beam search is not supported by this server.",
     "structured_outputs": "structured outputs are not supported by this server.",
     "guided_json": "guided decoding is not supported by this server.",
     "guided_regex": "guided decoding is not supported by this server.",
@@ -65,6 +65,7 @@ def refuse_unsupported(request: SamplingFields) -> None:
             "response_format other than {'type': 'text'} needs structured outputs, which this server does not support.",
             "response_format",
         )
+    check_beams(request)
     if request.stream_options is not None and not request.stream:
         raise ClientError("Stream options can only be defined when `stream=True`.", "stream_options")
     if request.prompt_logprobs is not None and request.stream:
@@ -92,6 +93,8 @@ def sampling_params(
     for name in DEFAULTED:
         value = getattr(request, name)
         fields[name] = defaults.get(name) if value is None else value
+    if request.use_beam_search:  # nothing is sampled, so what says how to sample has no effect
+        fields = {name: value for name, value in fields.items() if name not in DEFAULTED}
     if isinstance(request.stop, str):
         fields["stop"] = [request.stop] if request.stop else None
     elif request.stop:

@@ -19,6 +19,7 @@ from penstock.config.engine_config import EngineConfig
 from penstock.config.sections import ServerArgs
 from penstock.engine.input_processor import checked_salt
 from penstock.entrypoints.openai.answers import PromptTokensDetails, Usage
+from penstock.entrypoints.openai.beams import open_beams
 from penstock.entrypoints.openai.prompts import Prompt, truncated
 from penstock.entrypoints.openai.types import SamplingFields
 from penstock.errors import ClientError, EngineError, NotFoundError, OverloadedError
@@ -153,17 +154,31 @@ class Service:
         prompt, keep = await truncated(
             prompt, body.truncate_prompt_tokens, body.truncation_side, self.tokenizer, special
         )
-        stream = await self.engine.submit(
-            prompt,
-            params,
-            uuid.uuid4().hex,
-            priority=body.priority or 0,
-            cache_salt=self._cache_salt(request, body),
-            deadline=self._deadline(request),
-            start_by=None if self._max_queue_time is None else time.monotonic() + self._max_queue_time,
-            add_special_tokens=special,
-            truncate_prompt_tokens=keep,
-        )
+        options: dict[str, Any] = {
+            "priority": body.priority or 0,
+            "cache_salt": self._cache_salt(request, body),
+            "deadline": self._deadline(request),
+        }
+
+        async def submit_prompt(params: SamplingParams) -> OutputStream:
+            return await self.engine.submit(
+                prompt,
+                params,
+                uuid.uuid4().hex,
+                **options,
+                start_by=None if self._max_queue_time is None else time.monotonic() + self._max_queue_time,
+                add_special_tokens=special,
+                truncate_prompt_tokens=keep,
+            )
+
+        async def submit_ids(ids: list[int], params: SamplingParams) -> OutputStream:
+            return await self.engine.submit(ids, params, uuid.uuid4().hex, **options)
+
+        if body.use_beam_search:
+            model = self.config.model
+            stream: OutputStream = await open_beams(submit_prompt, submit_ids, body, params, model, self.tokenizer)
+        else:
+            stream = await submit_prompt(params)
         self._log_request(public_id, prompt, stream.prompt_token_ids, params)
         return stream
 

@@ -61,9 +61,10 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     return_token_ids: bool | None = None
     echo: bool | None = None
     user: Any = None  # ignored
-    # Known, and refused with a sentence until the part that honours them exists: see `sampling.UNSUPPORTED`.
     use_beam_search: bool | None = None
     length_penalty: float | None = None
+    early_stopping: bool | str | None = None
+    # Known, and refused with a sentence until the part that honours them exists: see `sampling.UNSUPPORTED`.
     response_format: Json | None = None
     structured_outputs: Json | None = None
     guided_json: str | Json | None = None
