@@ -50,6 +50,8 @@ class StructuredOutputsParams(msgspec.Struct, kw_only=True):
     disable_any_whitespace: bool = False
     disable_additional_properties: bool = False
     whitespace_pattern: str | None = None
+    # Set by the engine's front, not by users: the token ids that end the thinking, before which the answer is free.
+    start_after_token_ids: list[int] | None = None
 
     def __post_init__(self) -> None:
         names = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")

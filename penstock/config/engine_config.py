@@ -86,6 +86,21 @@ class DeviceConfig(msgspec.Struct, frozen=True, kw_only=True):
     cpu_threads: int = 0
 
 
+class StructuredConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Structured outputs.
+
+    Attributes:
+        backend: llguidance or xgrammar.
+        no_fallback: what xgrammar cannot do is refused, and not done by llguidance.
+        disable_any_whitespace, disable_additional_properties: for every request.
+    """
+
+    backend: str = "llguidance"
+    no_fallback: bool = False
+    disable_any_whitespace: bool = False
+    disable_additional_properties: bool = False
+
+
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
@@ -93,3 +108,4 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheConfig
     scheduler: SchedulerConfig
     device: DeviceConfig
+    structured: StructuredConfig = StructuredConfig()

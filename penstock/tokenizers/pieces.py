@@ -38,7 +38,9 @@ class PieceTable(dict[int, bytes]):
         self._backend = backend
         spec = json.loads(backend.to_str())
         self.kind, byte_fallback = _classify(spec.get("decoder"))
-        self._alphabet = byte_alphabet()
+        alphabet = byte_alphabet()
+        self._alphabet = frozenset(alphabet)
+        self._byte_of = {ord(char): byte for char, byte in alphabet.items()}
         self._vocab = backend.get_vocab(with_added_tokens=True)
         self.byte_ids: dict[int, int] = {}
         if byte_fallback:
@@ -59,8 +61,9 @@ class PieceTable(dict[int, bytes]):
             return bytes([self.byte_ids[token_id]])
         if self.kind == "byte_level":
             token = self._backend.id_to_token(token_id) or ""
-            codes = [self._alphabet.get(c) for c in token]
-            return token.encode() if None in codes else bytes(c for c in codes if c is not None)
+            if not self._alphabet.issuperset(token):
+                return token.encode()
+            return token.translate(self._byte_of).encode("latin-1")
         if self._anchor is None:
             return self._backend.decode([token_id], skip_special_tokens=False).encode()
         lead = self._backend.decode([self._anchor], skip_special_tokens=False)

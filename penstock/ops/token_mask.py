@@ -1,0 +1,37 @@
+"""Forbids the tokens whose bits are not set in packed masks: their logits become -inf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+# Dimensions in tensor names: S rows, R masked ones among them, W words of 32 tokens, V vocabulary.
+
+
+def apply_token_mask(logits_SV: torch.Tensor, rows_R: Sequence[int], masks_RW: npt.NDArray[np.int32]) -> None:
+    """Change float32 `logits_SV` in place.
+
+    Args:
+        rows_R: the row of each mask.
+        masks_RW: int32, W = ceil(V / 32); bit i of word w stands for token 32 * w + i.
+    """
+    if not logits_SV.is_cpu:
+        apply_token_mask_twin(logits_SV, rows_R, masks_RW)
+        return
+    bits_RV = np.unpackbits(masks_RW.view(np.uint8), axis=1, count=logits_SV.shape[1], bitorder="little")
+    forbidden_RV = torch.from_numpy(bits_RV ^ 1).view(torch.bool)
+    for row, forbidden_V in zip(rows_R, forbidden_RV, strict=True):
+        logits_SV[row].masked_fill_(forbidden_V, -torch.inf)
+
+
+def apply_token_mask_twin(logits_SV: torch.Tensor, rows_R: Sequence[int], masks_RW: npt.NDArray[np.int32]) -> None:
+    """The same in plain torch, on any device."""
+    device, width = logits_SV.device, logits_SV.shape[1]
+    words_RW = torch.from_numpy(masks_RW).to(device)
+    bits_RWB = (words_RW.unsqueeze(-1) >> torch.arange(32, dtype=torch.int32, device=device)) & 1
+    forbidden_RV = bits_RWB.flatten(1)[:, :width] == 0
+    index_R = torch.tensor(rows_R, device=device)
+    logits_SV[index_R] = logits_SV[index_R].masked_fill(forbidden_RV, -torch.inf)

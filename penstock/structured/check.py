@@ -1,0 +1,72 @@
+"""ConstraintCheck: whether a constraint can be followed at all, said before its request is sent to the core.
+
+Compiles with the default engine for a vocabulary of single bytes, under the limits that hold in the core: what passes
+here is well-formed and affordable there. Needs no tokenizer. Takes milliseconds, at worst about a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+from penstock.params import StructuredOutputsParams
+from penstock.structured.base import GrammarEngine, GrammarError
+from penstock.structured.deep_thread import DeepThread
+from penstock.structured.llguidance import LLGuidanceEngine
+from penstock.structured.spec import GrammarSpec, field_of, refused, spec_of
+from penstock.structured.vocabulary import Vocabulary
+
+REMEMBERED = 4096  # constraints known to be good
+_END = 256
+
+
+class ConstraintCheck:
+    """Remembers what was good. May be used by several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._good: OrderedDict[bytes, None] = OrderedDict()
+        self._engine: GrammarEngine | None = None
+        self._thread = DeepThread()
+
+    def known(self, params: StructuredOutputsParams) -> bool:
+        """Whether `check` would return at once.
+
+        Raises:
+            ClientError: as `check`, for what needs no compiling to be seen.
+        """
+        key = _key(spec_of(params))
+        with self._lock:
+            if key not in self._good:
+                return False
+            self._good.move_to_end(key)
+            return True
+
+    def check(self, params: StructuredOutputsParams) -> None:
+        """
+        Raises:
+            ClientError: the constraint is malformed, unsupported or too costly; the message names its field.
+        """
+        if self.known(params):
+            return
+        spec = spec_of(params)
+        with self._lock:
+            engine = self._engine = self._engine or LLGuidanceEngine(_bytes())
+        try:
+            self._thread.submit(engine.compile, spec).result()
+        except GrammarError as e:
+            raise refused(f"{field_of(params)} cannot be used: {e}") from None
+        with self._lock:
+            self._good[_key(spec)] = None
+            if len(self._good) > REMEMBERED:
+                self._good.popitem(last=False)
+
+
+def _bytes() -> Vocabulary:
+    """Every byte a token."""
+    return Vocabulary([bytes([i]) for i in range(256)] + [b""], [_END])
+
+
+def _key(spec: GrammarSpec) -> bytes:
+    return hashlib.blake2b("\0".join(spec).encode(), digest_size=16).digest()

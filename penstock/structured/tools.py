@@ -1,0 +1,65 @@
+"""Tools as one JSON schema: what a model may say when it is made to call one of them, or a certain one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+_DATA = frozenset({"enum", "const", "default", "examples"})  # members that hold values, not schemas
+_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})  # name -> schema
+
+Json = dict[str, Any]
+
+
+def required_calls_schema(tools: Sequence[Json], *, parallel: bool = True) -> Json:
+    """A list of one call or more: [{"name": ..., "parameters": {...}}, ...].
+
+    Args:
+        tools: as in a chat request: {"type": "function", "function": {"name", "parameters"?}}.
+        parallel: whether there may be more than one.
+    """
+    definitions = {str(i): moved(parameters_of(tool), f"#/$defs/{i}") for i, tool in enumerate(tools)}
+    calls = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": tool["function"]["name"]}, "parameters": {"$ref": f"#/$defs/{i}"}},
+            "required": ["name", "parameters"],
+            "additionalProperties": False,
+        }
+        for i, tool in enumerate(tools)
+    ]
+    items = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    schema: Json = {"type": "array", "items": items, "minItems": 1, "$defs": definitions}
+    if not parallel:
+        schema["maxItems"] = 1
+    return schema
+
+
+def named_call_schema(tools: Sequence[Json], name: str) -> Json:
+    """The arguments of one tool; it must be among `tools`."""
+    return next(parameters_of(t) for t in tools if t["function"]["name"] == name)
+
+
+def parameters_of(tool: Json) -> Json:
+    """The schema of a tool's arguments; a tool without one takes none."""
+    parameters = tool["function"].get("parameters")
+    return parameters if parameters else {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+def moved(schema: Any, place: str) -> Any:
+    """A schema that now stands at `place` of a larger one: what it says of itself is found there."""
+    if isinstance(schema, list):
+        return [moved(s, place) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result: Json = {}
+    for key, value in schema.items():
+        if key == "$ref" and isinstance(value, str) and value.startswith("#"):
+            result[key] = place + value[1:]
+        elif key in _DATA:
+            result[key] = value
+        elif key in _MAPS and isinstance(value, dict):
+            result[key] = {name: moved(part, place) for name, part in value.items()}
+        else:
+            result[key] = moved(value, place)
+    return result

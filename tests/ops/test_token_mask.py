@@ -1,0 +1,26 @@
+"""Packed masks on logits: the op equals its twin, and touches only the rows it is given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from penstock.ops.token_mask import apply_token_mask, apply_token_mask_twin
+
+
+@pytest.mark.parametrize("width", [1, 31, 32, 33, 1000])
+@pytest.mark.parametrize("rows", [[0], [2, 0], [0, 1, 2, 3]])
+def test_equals_its_twin(rows: list[int], width: int) -> None:
+    rng = np.random.default_rng(width)
+    masks = rng.integers(-(2**31), 2**31, (len(rows), (width + 31) // 32)).astype(np.int32)
+    logits = torch.randn(4, width, generator=torch.Generator().manual_seed(width))
+    mine, twin = logits.clone(), logits.clone()
+    apply_token_mask(mine, rows, masks)
+    apply_token_mask_twin(twin, rows, masks)
+    assert torch.equal(mine, twin)
+    for row in range(4):
+        mask = masks[rows.index(row)] if row in rows else None
+        for token in range(width):
+            is_allowed = mask is None or (int(mask[token >> 5]) >> (token & 31)) & 1
+            assert mine[row, token] == (logits[row, token] if is_allowed else -torch.inf)
