@@ -16,7 +16,7 @@ from penstock.structured.vocabulary import Vocabulary
 
 Json = dict[str, Any]
 
-_CLOSERS = (b'"', b"]", b"}", b"@")  # an email address is not over before its @
+_CLOSERS = (b'"', b"]", b"}", b")", b"_", b"@")  # an email address is not over before its @
 
 
 DEEP = DeepThread()

@@ -77,9 +77,6 @@ REFUSED = {
         exclude-tools-when-tool-choice-none:bool enable-reasoning:bool reasoning-parser= reasoning-parser-plugin=
         reasoning-config/-rc:json cohere-is-reasoning-model:bool cohere-format anthropic-disabled-thinking-effort
         """,
-    "it has no structured outputs": """
-        guided-decoding-backend=xgrammar|auto structured-outputs-config:json={}
-        """,
     "it runs on one device": """
         tensor-parallel-size/-tp:int=1 pipeline-parallel-size/-pp:int=1 data-parallel-size/-dp:int=1
         enable-expert-parallel/-ep:bool max-parallel-loading-workers:int ray-workers-use-nsight:bool

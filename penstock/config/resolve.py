@@ -19,6 +19,7 @@ from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfi
 from penstock.config.quantization import DEFAULT_GROUP
 from penstock.config.sections import EngineArgs
 from penstock.config.shape import ModelShape, Quantization
+from penstock.config.structured import structured_config
 from penstock.errors import StartError
 from penstock.platforms.base import Platform
 
@@ -111,6 +112,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         ),
         scheduler=_scheduler(args, usage, max_model_len, platform),
         device=DeviceConfig(platform=platform.name, cpu_threads=_at_least("--cpu-threads", args.cpu_threads, 0)),
+        structured=structured_config(args.guided_decoding_backend, args.structured_outputs_config),
     )
 
 

@@ -158,6 +158,24 @@ class DeviceOptions:
 
 
 @dataclass(kw_only=True)
+class StructuredOptions:
+    TITLE = "Structured outputs"
+
+    guided_decoding_backend: str = option(
+        "auto",
+        "What compiles constraints: llguidance (also called guidance, and what auto takes) or xgrammar, which has to "
+        "be installed and leaves to llguidance what it cannot do; llguidance stands in for outlines and "
+        "lm-format-enforcer. After a colon, with commas between them: no-fallback, disable-any-whitespace, "
+        "no-additional-properties.",
+    )
+    structured_outputs_config: dict[str, Any] | None = option(
+        None,
+        "JSON object with backend, disable_any_whitespace and disable_additional_properties: the same, as vLLM "
+        "writes it today.",
+    )
+
+
+@dataclass(kw_only=True)
 class StatsOptions:
     TITLE = "Statistics"
 
@@ -165,7 +183,9 @@ class StatsOptions:
 
 
 @dataclass(kw_only=True)
-class EngineArgs(StatsOptions, DeviceOptions, SchedulerOptions, CacheOptions, LoadOptions, ModelOptions):
+class EngineArgs(
+    StatsOptions, StructuredOptions, DeviceOptions, SchedulerOptions, CacheOptions, LoadOptions, ModelOptions
+):
     """All options of the engine. Field names and defaults are those of vLLM's keywords.
 
     Raises:

@@ -51,7 +51,7 @@ class AsyncLLM:
         path = config.model.tokenizer_path
         self.tokenizer = None if path is None else Tokenizer.from_folder(path)
         self.chat_template = chat_template_of(self.tokenizer)
-        self._inputs = InputProcessor.for_model(config.model, self.tokenizer)
+        self._inputs = InputProcessor.for_model(config.model, self.tokenizer, config.structured)
         self._outputs = OutputProcessor(stats)
         self._core = CoreSupervisor(config, self._on_outputs, self._fail_open, self._working_since)
         self._pending: deque[EngineOutput] = deque()
@@ -188,6 +188,8 @@ class AsyncLLM:
         inputs = self._inputs
         parsed = inputs.parse(prompt)
         params = inputs.complete_params(sampling_params)
+        if inputs.is_new_constraint(params):
+            await asyncio.to_thread(inputs.check_constraint, params)
         ids = parsed.token_ids
         if ids is None:
             assert parsed.text is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 from penstock.config.engine_config import EngineConfig
@@ -16,11 +17,12 @@ from penstock.errors import ClientError, StartError
 from penstock.executor.base import Executor, executors
 from penstock.kvcache.manager import KVCacheManager
 from penstock.observability.loading_bar import LoadingBar
-from penstock.scheduler.plan import EngineOutput, SchedulerStats, StepResult
+from penstock.scheduler.plan import EngineOutput, FinishReason, SchedulerStats, StepResult
 from penstock.scheduler.request import Request
 from penstock.scheduler.scheduler import Scheduler
 
 _SECRET_BYTES = 32
+_HELD_WAIT_S = 0.005
 
 
 class EngineCore:
@@ -36,6 +38,8 @@ class EngineCore:
         self.scheduler = scheduler
         self.executor = executor
         self.kv_explanation = kv_explanation
+        self._constraints: dict[str, Future[object]] = {}  # of open requests that have one
+        self._held: dict[str, Request] = {}  # those whose constraint is being compiled, in order of arrival
 
     def step(self) -> list[EngineOutput]:
         """Run one step, or nothing if there is nothing to run.
@@ -43,30 +47,60 @@ class EngineCore:
         Raises:
             Exception: whatever the executor raises for the step as a whole; the core must not be used any more.
         """
+        refused = self._admit_held() if self._held else []
         plan = self.scheduler.schedule()
+        if self._held and not plan.rows:  # a loop around this would take the compiler's time
+            wait([self._constraints[request_id] for request_id in self._held], _HELD_WAIT_S, FIRST_COMPLETED)
         result = self.executor.execute(plan).result() if plan.rows else StepResult(plan.step, [])
-        return self.scheduler.update(plan, result)
+        outputs = refused + self.scheduler.update(plan, result)
+        if self._constraints:
+            for output in outputs:
+                if output.finish_reason is not None:
+                    self._constraints.pop(output.request_id, None)
+        return outputs
 
     def add(self, message: AddRequest) -> None:
         """Admit a request; the outputs of later steps tell the rest."""
-        self.scheduler.add(
-            Request(
-                message.request_id,
-                message.prompt_token_ids,
-                message.params,
-                message.arrival_time,
-                priority=message.priority,
-                cache_salt=message.cache_salt,
-                deadline=message.deadline,
-            )
+        request = Request(
+            message.request_id,
+            message.prompt_token_ids,
+            message.params,
+            message.arrival_time,
+            priority=message.priority,
+            cache_salt=message.cache_salt,
+            deadline=message.deadline,
         )
+        if message.params.structured_outputs is None:
+            self.scheduler.add(request)
+        else:
+            self._constraints[message.request_id] = self.executor.prepare(message.params)
+            self._held[message.request_id] = request
+
+    def _admit_held(self) -> list[EngineOutput]:
+        """Schedule the requests whose constraints are compiled; outputs of those whose are not to be had."""
+        refused = []
+        for request_id, request in list(self._held.items()):
+            constraint = self._constraints[request_id]
+            if not constraint.done():
+                continue
+            del self._held[request_id]
+            error = constraint.exception()
+            if error is None:
+                self.scheduler.add(request)
+            else:
+                refused.append(EngineOutput(request_id, [], FinishReason.ERROR, error=str(error)))
+        return refused
 
     def abort(self, request_ids: Iterable[str]) -> None:
         """End these; no output follows for them. Unknown ids are ignored."""
+        request_ids = list(request_ids)
+        for request_id in request_ids:
+            self._held.pop(request_id, None)
+            self._constraints.pop(request_id, None)
         self.scheduler.abort(request_ids)
 
     def has_work(self) -> bool:
-        return self.scheduler.has_work()
+        return bool(self._held) or self.scheduler.has_work()
 
     def stats(self) -> SchedulerStats:
         return self.scheduler.stats()

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from penstock.config.engine_config import ModelConfig
+from penstock.config.engine_config import ModelConfig, StructuredConfig
 from penstock.engine.messages import AddRequest
 from penstock.engine.request_state import Answer, OpenRequest
 from penstock.errors import ClientError, ContextLengthError, UnsupportedError
-from penstock.params import RequestOutputKind, SamplingParams
+from penstock.params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+from penstock.structured.check import ConstraintCheck
 from penstock.tokenizers.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
@@ -46,6 +47,7 @@ class InputProcessor:
         eos_token_ids: ids that end an answer.
         defaults: sampling values that replace SamplingParams' own.
         seed: from which requests without a seed get theirs, one after the other.
+        structured: what holds for all structured outputs.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class InputProcessor:
         eos_token_ids: Sequence[int] = (),
         defaults: Mapping[str, Any] | None = None,
         seed: int = 0,
+        structured: StructuredConfig | None = None,
     ):
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
@@ -68,11 +71,15 @@ class InputProcessor:
         self._drawn = itertools.count()
         self._core_ids = itertools.count()
         self._eos_token_ids = end_token_ids(eos_token_ids, tokenizer)
+        self._structured = structured or StructuredConfig()
+        self._constraint_check = ConstraintCheck()
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(SamplingParams)
 
     @classmethod
-    def for_model(cls, model: ModelConfig, tokenizer: Tokenizer | None) -> InputProcessor:
+    def for_model(
+        cls, model: ModelConfig, tokenizer: Tokenizer | None, structured: StructuredConfig | None = None
+    ) -> InputProcessor:
         """With a configuration's values."""
         return cls(
             tokenizer,
@@ -82,6 +89,7 @@ class InputProcessor:
             eos_token_ids=model.eos_token_ids,
             defaults=model.generation_defaults,
             seed=model.seed,
+            structured=structured,
         )
 
     def default_sampling_params(self) -> SamplingParams:
@@ -172,10 +180,10 @@ class InputProcessor:
             params = self.default_sampling_params()
         try:
             own = self._decoder.decode(self._encoder.encode(params))
-        except (msgspec.ValidationError, TypeError, OverflowError, UnicodeError) as e:
+        except (msgspec.ValidationError, TypeError, OverflowError, UnicodeError, RecursionError) as e:
             raise _wrong_type(e) from e
         if own.structured_outputs is not None:
-            raise UnsupportedError("structured outputs are not part of this build yet.", "structured_outputs")
+            self._complete_constraint(own.structured_outputs)
         self._check_logprobs(own)
         self._check_vocabulary(own)
         if self._tokenizer is None and (own.stop or own.bad_words):
@@ -190,6 +198,32 @@ class InputProcessor:
             elif own.output_kind is RequestOutputKind.DELTA:
                 raise ClientError("best_of greater than n cannot be streamed.", "best_of")
         return own
+
+    def _complete_constraint(self, constraint: StructuredOutputsParams) -> None:
+        if self._tokenizer is None:
+            raise ClientError(
+                "structured outputs need a tokenizer, and there is none (skip_tokenizer_init).", "structured_outputs"
+            )
+        constraint.disable_any_whitespace |= self._structured.disable_any_whitespace
+        constraint.disable_additional_properties |= self._structured.disable_additional_properties
+        self._constraint_check.known(constraint)
+
+    def is_new_constraint(self, params: SamplingParams) -> bool:
+        """Whether `check_constraint` takes time."""
+        constraint = params.structured_outputs
+        return constraint is not None and not self._constraint_check.known(constraint)
+
+    def check_constraint(self, params: SamplingParams) -> None:
+        """The part of the checks that may take a second: compile a constraint. May run on any thread.
+
+        Args:
+            params: from `complete_params`.
+
+        Raises:
+            ClientError: it is malformed, or too costly.
+        """
+        if params.structured_outputs is not None:
+            self._constraint_check.check(params.structured_outputs)
 
     def _check_logprobs(self, p: SamplingParams) -> None:
         for name, word in (("logprobs", "sample"), ("prompt_logprobs", "prompt")):

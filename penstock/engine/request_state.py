@@ -33,7 +33,7 @@ class Answer:
     __slots__ = (
         *("request", "index", "core_id", "num_tokens", "cumulative_logprob", "finish_reason", "stop_reason"),
         *("_ids", "_pieces", "_logprobs", "_kind", "_detokenizer", "_at_end", "_formatter", "_with_logprobs"),
-        *("_show_logprobs", "_keep_last", "dirty", "taken_finish", "last_time"),
+        *("_show_logprobs", "_keep_last", "_end_ids", "dirty", "taken_finish", "last_time"),
     )
 
     def __init__(
@@ -76,6 +76,8 @@ class Answer:
         # Without stop strings a caller who wants only the end gets all the text made at the end.
         self._at_end = self._kind == FINAL_ONLY and not params.stop
         self._keep_last = params.include_stop_str_in_output
+        # A constraint may end an answer with a token that is part of it.
+        self._end_ids = params.all_stop_token_ids if params.structured_outputs is not None else None
 
     def update(self, output: EngineOutput) -> bool:
         """Take what the core says after a step; true if a stop string ended the answer before the core did."""
@@ -102,13 +104,18 @@ class Answer:
         """Detokenize; the token that ended the answer gives no text. Returns the ids that count, and if a stop hit."""
         detokenizer = self._detokenizer
         assert detokenizer is not None
-        shown = ids[:-1] if reason is FinishReason.STOP and not self._keep_last else ids
-        text, used = detokenizer.feed(shown)
+        text, used = detokenizer.feed(self._shown(ids, reason))
         if text:
             self._pieces.append(text)
         if detokenizer.stop_found is not None:
             return ids[:used], True
         return ids, False
+
+    def _shown(self, ids: list[int], reason: FinishReason | None) -> list[int]:
+        """The ids that are text: not the one that ended the answer."""
+        if reason is not FinishReason.STOP or self._keep_last:
+            return ids
+        return ids if self._end_ids is not None and ids[-1] not in self._end_ids else ids[:-1]
 
     def _add_logprobs(self, output: EngineOutput, count: int) -> None:
         entries = (output.logprobs or [])[:count]
@@ -123,9 +130,7 @@ class Answer:
         detokenizer = self._detokenizer
         if detokenizer is not None:
             if self._at_end:
-                ids = self._ids
-                shown = ids[:-1] if reason is FinishReason.STOP and not self._keep_last else ids
-                self._pieces.append(detokenizer.feed(shown)[0])
+                self._pieces.append(detokenizer.feed(self._shown(self._ids, reason))[0])
             self._pieces.append(detokenizer.finish())
         self.finish_reason, self.stop_reason = str(reason), stop_reason
 

@@ -36,7 +36,7 @@ class SyncEngine:
         self.config = config
         self.tokenizer = tokenizer
         self._core = core
-        self._inputs = InputProcessor.for_model(config.model, tokenizer)
+        self._inputs = InputProcessor.for_model(config.model, tokenizer, config.structured)
         self._outputs = OutputProcessor()
         self._finished: list[OpenRequest] = []
         self._request_ids = itertools.count()
@@ -94,11 +94,13 @@ class SyncEngine:
         Raises:
             ClientError: the parameters cannot be done.
         """
+        params = self._inputs.complete_params(params)
+        self._inputs.check_constraint(params)
         request, messages = self._inputs.open_request(
             str(next(self._request_ids)),
             prompt,
             ids,
-            self._inputs.complete_params(params),
+            params,
             arrival_time=time.monotonic(),
             priority=priority,
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from penstock.params import SamplingParams
 from penstock.plugins import Registry
 from penstock.scheduler.plan import StepPlan, StepResult
 from penstock.worker.capacity import KVCapacity
@@ -47,6 +48,16 @@ class Executor(ABC):
     @abstractmethod
     def allocate_kv(self, num_blocks: int) -> None:
         """Make the KV pool; it reads as zeros."""
+
+    def prepare(self, params: SamplingParams) -> Future[object]:
+        """Compile the constraint of a request that will come, without holding up steps. What it gives is to be kept
+        until the request ends.
+
+        The future raises what the compiler says. This one has nothing to compile.
+        """
+        future: Future[object] = Future()
+        future.set_result(None)
+        return future
 
     @abstractmethod
     def execute(self, plan: StepPlan) -> Future[StepResult]:

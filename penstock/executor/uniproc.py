@@ -8,6 +8,7 @@ from typing import Any
 from penstock.config.engine_config import EngineConfig
 from penstock.errors import ClientError
 from penstock.executor.base import Executor, OnProgress
+from penstock.params import SamplingParams
 from penstock.scheduler.plan import StepPlan, StepResult
 from penstock.worker.capacity import KVCapacity
 from penstock.worker.worker import Worker
@@ -32,6 +33,9 @@ class UniprocExecutor(Executor):
 
     def allocate_kv(self, num_blocks: int) -> None:
         self.worker.allocate_kv(num_blocks)
+
+    def prepare(self, params: SamplingParams) -> Future[object]:
+        return self.worker.prepare(params)
 
     def execute(self, plan: StepPlan) -> Future[StepResult]:
         future: Future[StepResult] = Future()

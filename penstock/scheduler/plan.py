@@ -103,6 +103,7 @@ class RowResult(msgspec.Struct, array_like=True, gc=False):
         prompt_logprobs: for the prompt tokens num_computed+1 .. num_computed+num_tokens, as far as they are prompt
             tokens; only if asked for. The prompt's first token has none.
         error: set if this row alone failed; the request ends, others go on.
+        complete: the answer's constraint allows nothing after these tokens, so the request ends.
     """
 
     request_id: str
@@ -110,6 +111,7 @@ class RowResult(msgspec.Struct, array_like=True, gc=False):
     logprobs: list[TokenLogprobs] | None = None
     prompt_logprobs: list[TokenLogprobs] | None = None
     error: str | None = None
+    complete: bool = False
 
 
 class StepResult(msgspec.Struct, array_like=True, gc=False):

@@ -299,6 +299,8 @@ class Scheduler:
             token_ids = got.token_ids
             assert row.samples == bool(token_ids)
             count, reason, stop_id = request.append(token_ids)
+            if got.complete and reason is not FinishReason.STOP:
+                reason = FinishReason.STOP
             if reason is None and got.logprobs is None and got.prompt_logprobs is None and request.has_output:
                 if token_ids:
                     outputs.append(EngineOutput(row.request_id, token_ids))

@@ -18,8 +18,8 @@ MAX_PROPERTIES = 2_000  # of one object: the cost of compiling grows with the sq
 MAX_CHOICES = 10_000
 MAX_WHITESPACE_CHARS = 256
 
-# A model that is lost in blanks never ends; this holds a line break and any usual indentation.
-DEFAULT_WHITESPACE = r"[\x20\x0A\x0D\x09]{1,64}"
+# A model that is lost in blanks never ends; this holds a space, or a line break and any usual indentation.
+DEFAULT_WHITESPACE = r"\x20|\x0D?\x0A[\x20\x09]{0,48}"
 
 PARAM = "structured_outputs"
 

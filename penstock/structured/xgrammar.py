@@ -34,7 +34,7 @@ try:
 except ImportError as e:
     raise StartError(
         f"the structured outputs backend xgrammar is not installed ({e}); "
-        "pip install --no-deps xgrammar apache-tvm-ffi (without --no-deps it brings triton along), and transformers."
+        "pip install penstock[xgrammar] (it brings triton along)."
     ) from e
 
 logger = get_logger(__name__)
@@ -43,9 +43,11 @@ COMPILE_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 120.0
 _MAX_ERROR_CHARS = 300
 
-# Members of a schema that xgrammar reads over, or turns into something wider.
+# Members of a schema that xgrammar reads over, or turns into something wider (optional groups of a pattern, ipv4).
 _NOT_ENFORCED = frozenset(
     [
+        "format",
+        "pattern",
         "multipleOf",
         "uniqueItems",
         "contains",

@@ -13,6 +13,7 @@ from penstock.sampling.history import Int64Array
 from penstock.sampling.logprobs import list_logprobs
 from penstock.sampling.sampler import Sampled, Sampler
 from penstock.scheduler.plan import RowResult, StepPlan, StepResult, TokenLogprobs
+from penstock.structured.masks import Constraints
 from penstock.worker.input_batch import NO_PROMPT_LOGPROBS, InputBatch, StepRows
 from penstock.worker.step_inputs import StepInputs, build_inputs
 
@@ -28,20 +29,31 @@ class ModelRunner:
         backend: allocated; owns the KV memory.
         vocab_size: width of the model's logits.
         device: where the model lies.
+        constraints: of structured outputs; without them requests that ask for any are not to come here.
     """
 
-    def __init__(self, model: Model, backend: AttentionBackend, vocab_size: int, device: torch.device):
+    def __init__(
+        self,
+        model: Model,
+        backend: AttentionBackend,
+        vocab_size: int,
+        device: torch.device,
+        constraints: Constraints | None = None,
+    ):
         self._model = model
         self._backend = backend
         self._vocab_size = vocab_size
         self._device = device
         self._batch = InputBatch(vocab_size, device)
         self._sampler = Sampler()
+        self._constraints = constraints
 
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
         """Run a step. A request whose own values are at fault gets an error in its row; anything else is raised."""
         rows = self._batch.apply(plan)
+        if self._constraints is not None:
+            self._constraints.apply(plan)
         results = [RowResult(row.request_id, []) for row in plan.rows]
         if results:
             self._run(rows, results)
@@ -61,8 +73,10 @@ class ModelRunner:
     def _sample(self, hidden_TH: torch.Tensor, rows: StepRows, inputs: StepInputs, results: list[RowResult]) -> None:
         logits_SV = self._logits(hidden_TH, inputs.last_hidden_S)
         slots_S = rows.slots_R[rows.sampling]
-        sampled = self._sampler.sample(logits_SV, self._batch.params(slots_S), self._batch.history(slots_S))
         sampling = rows.sampling.tolist()
+        request_ids = [results[row].request_id for row in sampling]
+        masks = self._constraints.masks(request_ids) if self._constraints is not None else ()
+        sampled = self._sampler.sample(logits_SV, self._batch.params(slots_S), self._batch.history(slots_S), masks)
         for row, token_id in zip(sampling, sampled.token_ids.tolist(), strict=True):
             results[row].token_ids.append(token_id)
         for index, logprobs in sampled.logprobs.items():
@@ -71,6 +85,9 @@ class ModelRunner:
             for index, error in sampled.errors.items():
                 results[sampling[index]].token_ids.clear()
                 results[sampling[index]].error = error
+        if masks and self._constraints is not None:
+            for index in self._constraints.accept(request_ids, sampled.token_ids):
+                results[sampling[index]].complete = True
         self._append(slots_S, sampled)
 
     def _append(self, slots_S: Int64Array, sampled: Sampled) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import torch
@@ -11,14 +12,22 @@ from penstock import envs, platforms
 from penstock.attention.base import AttentionBackend
 from penstock.attention.select import create_backend
 from penstock.config.engine_config import EngineConfig
+from penstock.errors import StartError
 from penstock.layers.context import BuildContext
 from penstock.loading.loader import load_weights
 from penstock.models.interface import Model
 from penstock.models.registry import build
 from penstock.observability.logging import get_logger
 from penstock.ops import kernels
+from penstock.params import SamplingParams
 from penstock.platforms.base import Device
 from penstock.scheduler.plan import StepPlan, StepResult
+from penstock.structured.backends import make_engine
+from penstock.structured.base import GrammarEngine
+from penstock.structured.manager import GrammarManager
+from penstock.structured.masks import Constraints
+from penstock.structured.vocabulary import Vocabulary
+from penstock.tokenizers.tokenizer import Tokenizer
 from penstock.worker.capacity import BUDGETS, KVCapacity, KVDemand, size_pool
 from penstock.worker.model_runner import ModelRunner
 
@@ -43,6 +52,8 @@ class Worker:
         self._model: Model | None = None
         self._backend: AttentionBackend | None = None
         self._runner: ModelRunner | None = None
+        manager = GrammarManager(self._make_grammar_engine)
+        self._constraints = Constraints(manager, config.model.shape.vocab_size)
 
     @property
     def backend(self) -> AttentionBackend:
@@ -101,14 +112,31 @@ class Worker:
         assert self._model is not None, "initialize comes first"
         self.backend.allocate(num_blocks)
         self._runner = ModelRunner(
-            self._model, self.backend, self._config.model.shape.vocab_size, self.device.torch_device
+            self._model,
+            self.backend,
+            self._config.model.shape.vocab_size,
+            self.device.torch_device,
+            self._constraints,
         )
         self.device.begin_steps()
+
+    def prepare(self, params: SamplingParams) -> Future[object]:
+        """Compile a request's constraint on another thread, ahead of its first step."""
+        return self._constraints.prepare(params)
 
     def execute(self, plan: StepPlan) -> StepResult:
         """Run one step."""
         assert self._runner is not None, "allocate_kv comes first"
         return self._runner.execute(plan)
+
+    def _make_grammar_engine(self) -> GrammarEngine:
+        """On the compiling thread, for the first constraint: reading a tokenizer takes a second or so."""
+        model = self._config.model
+        if model.tokenizer_path is None:
+            raise StartError("structured outputs need a tokenizer, and there is none (--skip-tokenizer-init).")
+        tokenizer = Tokenizer.from_folder(model.tokenizer_path)
+        vocabulary = Vocabulary.from_tokenizer(tokenizer, model.shape.vocab_size, model.eos_token_ids)
+        return make_engine(self._config.structured, vocabulary)
 
     def describe(self) -> dict[str, Any]:
         """What this worker runs on and with."""
@@ -124,4 +152,5 @@ class Worker:
 
     def shutdown(self) -> None:
         """Let go of model and KV memory."""
+        self._constraints.close()
         self._runner = self._backend = self._model = None

@@ -50,6 +50,8 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "scheduling_policy": (["--scheduling-policy", "priority"], "priority"),
     "device": (["--device", "cpu"], "cpu"),
     "cpu_threads": (["--cpu-threads", "2"], 2),
+    "guided_decoding_backend": (["--guided-decoding-backend", "xgrammar:no-fallback"], "xgrammar:no-fallback"),
+    "structured_outputs_config": (["--structured-outputs-config.backend", "guidance"], {"backend": "guidance"}),
     "disable_log_stats": (["--disable-log-stats"], True),
     "host": (["--host", "127.0.0.1"], "127.0.0.1"),
     "port": (["--port", "9"], 9),

@@ -130,6 +130,8 @@ EFFECTS: dict[str, tuple[Any, str, Any]] = {
     "long_prefill_token_threshold": (64, "scheduler.long_prefill_token_threshold", 64),
     "scheduling_policy": ("priority", "scheduler.policy", "priority"),
     "cpu_threads": (3, "device.cpu_threads", 3),
+    "guided_decoding_backend": ("xgrammar", "structured.backend", "xgrammar"),
+    "structured_outputs_config": ({"disable_any_whitespace": True}, "structured.disable_any_whitespace", True),
 }
 TESTED_ELSEWHERE = {
     "model",

@@ -17,7 +17,7 @@ from penstock.engine.core import EngineCore, build_core
 from penstock.engine.messages import AddRequest
 from penstock.errors import ClientError, StartError
 from penstock.executor.base import executors
-from penstock.params import SamplingParams
+from penstock.params import SamplingParams, StructuredOutputsParams
 from penstock.scheduler.plan import FinishReason, StepPlan, StepResult
 
 NUM_BLOCKS, BLOCK, MAX_TOKENS, MAX_SEQS, MAX_LEN = 20, 4, 16, 4, 48
@@ -161,3 +161,37 @@ def test_options_that_cannot_be_done_are_refused_in_a_sentence(settings: dict[st
 def test_the_control_plane_does_not_import_torch() -> None:
     code = "import sys, penstock.engine.core; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class SlowCompiler(CheckingExecutor):
+    """Its constraints are compiled when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(NUM_BLOCKS, BLOCK, MAX_TOKENS, MAX_SEQS)
+        self.compiled: dict[str, Future[object]] = {}
+
+    def prepare(self, params: SamplingParams) -> Future[object]:
+        assert params.structured_outputs is not None
+        return self.compiled.setdefault(str(params.structured_outputs.regex), Future())
+
+
+def test_a_request_waits_for_its_constraint_and_no_other_does(registered: None) -> None:
+    executor = SlowCompiler()
+    executors.register("uni", lambda config: executor)
+    core = build_core(config(), lambda what, fraction: None)
+    for name, regex in (("a", "a"), ("free", None), ("b", "b"), ("gone", "c")):
+        outputs = None if regex is None else StructuredOutputsParams(regex=regex)
+        core.add(AddRequest(name, [1, 2, 3], SamplingParams(max_tokens=2, structured_outputs=outputs), 0.0))
+    core.abort(["gone"])
+
+    def ended() -> dict[str, FinishReason | None]:
+        return {o.request_id: o.finish_reason for _ in range(4) for o in core.step() if o.finish_reason is not None}
+
+    assert set(ended()) == {"free"}
+    assert core.has_work()
+    executor.compiled["b"].set_result(object())
+    assert set(ended()) == {"b"}
+    executor.compiled["a"].set_exception(ValueError("too costly"))
+    assert ended() == {"a": FinishReason.ERROR}
+    assert not core.has_work()
+    core.check_integrity()

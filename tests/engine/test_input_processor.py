@@ -110,7 +110,8 @@ BAD_PARAMS = [
     ({"bad_words": [f"w{i}" for i in range(70)]}, "bad_words", "at most 128"),
     ({"bad_words": ["w" * 40_000] * 2}, "bad_words", "65536 characters"),
     ({"n": 2, "best_of": 3, "output_kind": RequestOutputKind.DELTA}, "best_of", "cannot be streamed"),
-    ({"structured_outputs": StructuredOutputsParams(regex="a")}, "structured_outputs", "not part"),
+    ({"structured_outputs": StructuredOutputsParams(regex="")}, "structured_outputs", "empty string"),
+    ({"structured_outputs": StructuredOutputsParams(choice=[])}, "structured_outputs", "empty list"),
 ]
 
 

@@ -436,3 +436,16 @@ def test_a_pool_of_one_and_a_fifth_requests_finishes_five_hundred(policy: str, c
         useful += len(r.token_ids) - 1
     assert scheduler.stats().num_preemptions > 10
     assert executor.num_tokens_run < 1.5 * useful, "more than half of the work was thrown away"
+
+
+def test_an_answer_that_is_complete_ends() -> None:
+    """Its constraint allows nothing more; also if it has just reached its length."""
+    scheduler = make()
+    for name, limit in (("a", 8), ("b", 1), ("c", 8)):
+        scheduler.add(request(name, 3, first_token=ord(name), sampling={"max_tokens": limit}))
+    plan = scheduler.schedule()
+    results = [RowResult(row.request_id, [7], complete=row.request_id != "c") for row in plan.rows]
+    outputs = scheduler.update(plan, StepResult(plan.step, results))
+    assert reasons(outputs) == {"a": FinishReason.STOP, "b": FinishReason.STOP, "c": None}
+    assert [o.new_token_ids for o in outputs] == [[7]] * 3
+    scheduler.check_integrity()

@@ -37,8 +37,8 @@ def test_xgrammar(xgrammar: GrammarEngine, vocabulary: Vocabulary) -> None:
             refused.add(name)
             continue
         assert_valid(text_of(walk(compiled, vocabulary, 1), vocabulary), schema)
-    assert {"multiple", "oneOf", "allOf", "pattern keys"} <= refused
-    assert len(refused) < 10
+    assert {"multiple", "oneOf", "allOf", "pattern keys", "ipv4"} <= refused
+    assert len(refused) < len(SCHEMAS) / 2
 
 
 def test_json_object(engine: GrammarEngine, vocabulary: Vocabulary) -> None:
@@ -65,8 +65,9 @@ def test_whitespace_options(byte_engine: GrammarEngine, byte_vocabulary: Vocabul
     assert follows(tabs, compact.replace(":", ":\t\t"), byte_vocabulary)
     assert not follows(tabs, spaced, byte_vocabulary)
     usual = compile_for(byte_engine, json=INT | {"type": "array"})
-    assert follows(usual, "[" + " " * 64 + "1]", byte_vocabulary)
-    assert not follows(usual, "[" + " " * 65 + "1]", byte_vocabulary), "blanks must come to an end"
+    assert follows(usual, "[\r\n\t" + " " * 47 + "1]", byte_vocabulary)
+    assert not follows(usual, "[\n" + " " * 49 + "1]", byte_vocabulary), "blanks must come to an end"
+    assert not follows(usual, "[\n\n1]", byte_vocabulary)
 
 
 def test_additional_properties(byte_engine: GrammarEngine, byte_vocabulary: Vocabulary) -> None:

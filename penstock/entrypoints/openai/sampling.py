@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.entrypoints.openai.beams import check_beams
+from penstock.entrypoints.openai.structured import constraint_of
 from penstock.entrypoints.openai.types import SamplingFields
 from penstock.errors import ClientError
 from penstock.params import MAX_SEQUENCES, RequestOutputKind, SamplingParams
@@ -34,13 +35,6 @@ PASSED = (
 )
 # Fields of vLLM that this server does not honour yet. A request that uses one is refused, never answered without it.
 UNSUPPORTED = {
-    "structured_outputs": "structured outputs are not supported by this server.",
-    "guided_json": "guided decoding is not supported by this server.",
-    "guided_regex": "guided decoding is not supported by this server.",
-    "guided_choice": "guided decoding is not supported by this server.",
-    "guided_grammar": "guided decoding is not supported by this server.",
-    "guided_whitespace_pattern": "guided decoding is not supported by this server.",
-    "structural_tag": "structural tags are not supported by this server.",
     "logprob_token_ids": "logprob_token_ids is not supported by this server.",
     "thinking_token_budget": "thinking_token_budget needs a reasoning parser, and this server has none.",
     "repetition_detection": "repetition_detection is not supported by this server.",
@@ -59,12 +53,6 @@ def refuse_unsupported(request: SamplingFields) -> None:
         value = getattr(request, name)
         if value and not (name == "stream_interval" and value == 1):
             raise ClientError(sentence, name)
-    response_format = request.response_format
-    if response_format is not None and response_format.get("type", "text") != "text":
-        raise ClientError(
-            "response_format other than {'type': 'text'} needs structured outputs, which this server does not support.",
-            "response_format",
-        )
     check_beams(request)
     if request.stream_options is not None and not request.stream:
         raise ClientError("Stream options can only be defined when `stream=True`.", "stream_options")
@@ -102,6 +90,7 @@ def sampling_params(
     fields["logit_bias"] = _logit_bias(request.logit_bias)
     fields["logprobs"] = logprobs
     fields["max_tokens"] = max_tokens
+    fields["structured_outputs"] = constraint_of(request)
     fields["output_kind"] = RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY
     return SamplingParams.from_optional(**fields)
 

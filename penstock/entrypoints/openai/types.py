@@ -64,7 +64,6 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     use_beam_search: bool | None = None
     length_penalty: float | None = None
     early_stopping: bool | str | None = None
-    # Known, and refused with a sentence until the part that honours them exists: see `sampling.UNSUPPORTED`.
     response_format: Json | None = None
     structured_outputs: Json | None = None
     guided_json: str | Json | None = None
@@ -73,6 +72,7 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     guided_grammar: str | None = None
     guided_whitespace_pattern: str | None = None
     structural_tag: str | None = None
+    # Known, and refused with a sentence until the part that honours them exists: see `sampling.UNSUPPORTED`.
     thinking_token_budget: Int | None = None
     repetition_detection: Json | None = None
     watermarking: bool | None = None
