@@ -25,6 +25,7 @@
 
 #include "simd.h"
 #include "thread_pool.h"
+#include "transpose.h"
 
 namespace penstock {
 namespace PENSTOCK_ISA {
@@ -179,27 +180,6 @@ inline void multiply(const Format& format, int64_t rows, const Output& out) {
 }
 
 // ---- packing rows: [rows][units] -> [units][rows], in units of 32 bits
-
-inline void transpose(VecU (&v)[W]) {  // W x W, by log2(W) perfect shuffles
-  VecU low_half, high_half;
-  for (int i = 0; i < W; ++i) {
-    low_half[i] = (i & 1) * W + i / 2;
-    high_half[i] = low_half[i] + W / 2;
-  }
-#pragma GCC unroll 4
-  for (int step = 1; step < W; step *= 2) {
-    VecU next[W];
-#pragma GCC unroll 16
-    for (int i = 0; i < W / 2; ++i) {
-      next[2 * i] = __builtin_shuffle(v[i], v[i + W / 2], low_half);
-      next[2 * i + 1] = __builtin_shuffle(v[i], v[i + W / 2], high_half);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < W; ++i) v[i] = next[i];
-  }
-}
-
-typedef uint32_t VecUUnaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
 
 // load(row, unit, count): `count` units (at most W) of a row from `unit` on, zeros behind them. Writes up to W - rows
 // units beyond the last.

@@ -225,12 +225,16 @@ inline void store_part(Memory<T>* p, Vec x, int n) {
 
 // ---- over the elements of a vector, always in the same tree
 
+inline VecI lane_numbers() {  // 0, 1, 2, ...
+  VecI lane;
+  for (int i = 0; i < W; ++i) lane[i] = i;
+  return lane;
+}
+
 inline float sum(Vec x) {
-  float part[W];
-  *(VecUnaligned*)part = x;
-  for (int half = W / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) part[i] += part[i + half];
-  return part[0];
+#pragma GCC unroll 4
+  for (int half = W / 2; half > 0; half /= 2) x += __builtin_shuffle(x, lane_numbers() ^ half);
+  return x[0];
 }
 
 inline float max_of(Vec x) {  // without NaN

@@ -15,12 +15,6 @@ constexpr float log2_e = 1.44269504f;
 constexpr int64_t run_tiles = run_tokens / tile_tokens;
 constexpr int tile_vectors = tile_tokens / W;
 
-inline VecI lane_numbers() {  // 0, 1, 2, ...
-  VecI lane;
-  for (int i = 0; i < W; ++i) lane[i] = i;
-  return lane;
-}
-
 inline float highest_of(Vec x) {
 #pragma GCC unroll 4
   for (int half = W / 2; half > 0; half /= 2) x = max(x, __builtin_shuffle(x, lane_numbers() ^ half));

@@ -4,6 +4,7 @@
 #include "kv_codes.h"
 #include "simd.h"
 #include "thread_pool.h"
+#include "transpose.h"
 
 namespace penstock {
 namespace PENSTOCK_ISA {
@@ -11,6 +12,7 @@ namespace {
 
 constexpr int most_depth = 512;
 constexpr int64_t task_elements = 1 << 13;
+constexpr int64_t long_task = 64;  // tokens: of many, those of a unit, which share its lines, go to one thread
 
 // One head in float32, zeros behind its end.
 struct Head {
@@ -142,40 +144,113 @@ void put(Head& head, int64_t depth, const KVLayout& store, const Target& to, int
   scatter(codes, depth, to, pair);
 }
 
-template <Type T>
-void store_token(const StoreQKV& a, int64_t token, Head& head) {
-  const KVLayout store(a.store);
-  const int64_t depth = store.depth, place = a.slots[token], lane = place % store.block_size % store.tokens();
-  auto* x = static_cast<Memory<T>*>(a.qkv) + token * (a.query_heads + 2 * store.heads) * depth;
-  const float *cos = a.cos + token * a.angles, *sin = a.sin + token * a.angles;
-  for (int64_t h = 0; h < a.query_heads; ++h, x += depth) {
-    load_head<T>(x, depth, head);
-    if (a.q_weight) norm<T>(head, static_cast<const Memory<T>*>(a.q_weight), depth, a.eps);
-    rotate(head, cos, sin, a.angles);
-    store_head<T>(head, depth, x);
-  }
-  for (int64_t h = 0; h < store.heads; ++h, x += depth) {
-    load_head<T>(x, depth, head);
-    if (a.k_weight) norm<T>(head, static_cast<const Memory<T>*>(a.k_weight), depth, a.eps);
-    rotate(head, cos, sin, a.angles);
-    put(head, depth, store, key_target(store, store.unit(place, h), lane), store.step());
-  }
-  for (int64_t h = 0; h < store.heads; ++h, x += depth) {
-    load_head<T>(x, depth, head);
-    put(head, depth, store, value_target(store, store.unit(place, h), lane), 1);
+// A whole unit of one head, rounded to bfloat16.
+struct Unit {
+  alignas(64) uint16_t rows[unit_tokens][most_depth];
+};
+
+// To [depth / 2][tokens][2]: every line is written once.
+inline void put_keys(const Unit& unit, int64_t depth, char* to) {
+  auto* out = reinterpret_cast<uint32_t*>(to);
+  for (int64_t i = 0; i < depth / 2; i += W) {
+    for (int first = 0; first < unit_tokens; first += W) {
+      VecU v[W];
+#pragma GCC unroll 16
+      for (int r = 0; r < W; ++r) v[r] = (VecU) * (const VecUUnaligned*)(unit.rows[first + r] + 2 * i);
+      transpose(v);
+      for (int j = 0; j < W && i + j < depth / 2; ++j)
+        *(VecUUnaligned*)(out + (i + j) * unit_tokens + first) = v[j];
+    }
   }
 }
+
+// To [tokens / 2][padded depth][2].
+inline void put_values(const Unit& unit, int64_t padded, char* to) {
+  auto* out = reinterpret_cast<uint32_t*>(to);
+  for (int t = 0; t < unit_tokens; t += 2, out += padded) {
+    for (int64_t i = 0; i < padded; i += W) {
+      const Vec first = load<Type::bf16>(unit.rows[t] + i), second = load<Type::bf16>(unit.rows[t + 1] + i);
+      *(VecUUnaligned*)(out + i) = (VecU)first >> 16 | (VecU)second;
+    }
+  }
+}
+
+template <Type T>
+class Storing {
+ public:
+  explicit Storing(const StoreQKV& a) : a_(a), store_(a.store), all_heads_(a.query_heads + 2 * a.store.heads) {}
+
+  // Tokens whose places follow each other in one unit, head by head: its lines are near while a head is stored.
+  void store_run(int64_t start, int64_t stop) {
+    const int64_t depth = store_.depth;
+    const bool whole = store_.type == KVType::bf16 && stop - start == unit_tokens;
+    for (int64_t h = 0; h < all_heads_; ++h) {
+      const int64_t kv = h - a_.query_heads;
+      const bool query = kv < 0, key = !query && kv < store_.heads;
+      char* unit = query ? nullptr : store_.unit(a_.slots[start], kv % store_.heads);
+      for (int64_t token = start; token < stop; ++token) {
+        load_turned(token, h, query ? a_.q_weight : a_.k_weight, query || key);
+        const int64_t lane = lane_of(token);
+        if (query) {
+          store_head<T>(head_, depth, at(token, h));
+        } else if (whole) {
+          make_finite(head_, depth, 3.3895313e38f);
+          for (int64_t i = 0; i < store_.padded(); i += W)
+            store<Type::bf16>(unit_.rows[lane] + i, load<Type::f32>(head_.x + i));
+        } else if (key) {
+          put(head_, depth, store_, key_target(store_, unit, lane), store_.step());
+        } else {
+          put(head_, depth, store_, value_target(store_, unit, lane), 1);
+        }
+      }
+      if (whole && key) put_keys(unit_, depth, unit);
+      if (whole && !query && !key) put_values(unit_, store_.padded(), unit + store_.key_bytes());
+    }
+  }
+
+  // How many tokens from `start` on, below `stop`, have places that follow each other in one unit.
+  int64_t run(int64_t start, int64_t stop) const {
+    const int64_t most = start + store_.tokens() - lane_of(start);
+    int64_t end = start + 1;
+    while (end < stop && end < most && a_.slots[end] == a_.slots[end - 1] + 1) ++end;
+    return end - start;
+  }
+
+ private:
+  int64_t lane_of(int64_t token) const { return a_.slots[token] % store_.block_size % store_.tokens(); }
+  Memory<T>* at(int64_t token, int64_t h) const {
+    return static_cast<Memory<T>*>(a_.qkv) + (token * all_heads_ + h) * store_.depth;
+  }
+
+  void load_turned(int64_t token, int64_t h, const void* weight, bool turned) {
+    load_head<T>(at(token, h), store_.depth, head_);
+    if (!turned) return;
+    if (weight) norm<T>(head_, static_cast<const Memory<T>*>(weight), store_.depth, a_.eps);
+    rotate(head_, a_.cos + token * a_.angles, a_.sin + token * a_.angles, a_.angles);
+  }
+
+  const StoreQKV& a_;
+  const KVLayout store_;
+  const int64_t all_heads_;
+  Head head_{};
+  Unit unit_;
+};
 
 }  // namespace
 
 void store_qkv(const StoreQKV& a) {
   const int64_t width = (a.query_heads + 2 * a.store.heads) * a.store.depth;
-  const int64_t tokens_per_task = task_elements / width + 1;
-  parallel_for((a.tokens + tokens_per_task - 1) / tokens_per_task, [&](int64_t task) {
-    Head head{};
-    const int64_t start = task * tokens_per_task;
-    const int64_t stop = start + tokens_per_task < a.tokens ? start + tokens_per_task : a.tokens;
-    for (int64_t t = start; t < stop; ++t) PENSTOCK_WITH_TYPE(a.type, store_token<T>(a, t, head))
+  const int64_t per_task = a.tokens >= 4 * long_task * num_threads() ? long_task : task_elements / width + 1;
+  parallel_for((a.tokens + per_task - 1) / per_task, [&](int64_t task) {
+    const int64_t start = task * per_task;
+    const int64_t stop = start + per_task < a.tokens ? start + per_task : a.tokens;
+    PENSTOCK_WITH_TYPE(a.type, {
+      Storing<T> storing(a);
+      for (int64_t t = start, n; t < stop; t += n) {
+        n = storing.run(t, stop);
+        storing.store_run(t, t + n);
+      }
+    })
   });
 }
 
