@@ -94,6 +94,8 @@ class SamplingParams(msgspec.Struct, kw_only=True):
     logit_bias: dict[int, float] | None = None
     allowed_token_ids: list[int] | None = None
     bad_words: list[str] | None = None
+    # Set by the server, not by users: special tokens that give text, whatever skip_special_tokens says of the others.
+    kept_special_token_ids: list[int] | None = None
     # Set by the input processor, not by users: bad words as token ids, and the model's end-of-sequence ids.
     bad_words_token_ids: list[list[int]] | None = None
     eos_token_ids: list[int] = []

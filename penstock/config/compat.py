@@ -72,9 +72,8 @@ REFUSED = {
         disable-logprobs-during-spec-decoding:bool=true|false num-lookahead-slots:int=0
         spec-method spec-model spec-tokens:int per-request-spec-decode-metrics=none
         """,
-    "it parses neither tool calls nor reasoning": """
-        enable-auto-tool-choice:bool tool-call-parser tool-parser-plugin= tool-server tool-strict-level=auto
-        exclude-tools-when-tool-choice-none:bool enable-reasoning:bool reasoning-parser= reasoning-parser-plugin=
+    "it calls no tools itself, and knows tools and reasoning as their parsers do": """
+        tool-server tool-strict-level=auto
         reasoning-config/-rc:json cohere-is-reasoning-model:bool cohere-format anthropic-disabled-thinking-effort
         """,
     "it runs on one device": """

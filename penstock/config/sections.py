@@ -275,6 +275,31 @@ class ApiOptions:
 
 
 @dataclass(kw_only=True)
+class ParserOptions:
+    TITLE = "Tools and reasoning"
+
+    tool_call_parser: str = option(
+        "auto",
+        "What reads tool calls in answers: the name of a form, as docs/api.md lists them, or of a plug-in's. auto: by "
+        "the chat template and the special tokens, where they tell; none: nothing, so that only forced calls work.",
+    )
+    enable_auto_tool_choice: bool = option(
+        False, "Refuse to start if no parser for tool calls is found. With one, models choose tools without this too."
+    )
+    tool_parser_plugin: str | None = option(None, "Python file that registers tool parsers.")
+    exclude_tools_when_tool_choice_none: bool = option(
+        False, 'Do not show the template the tools of requests whose tool_choice is "none".'
+    )
+    reasoning_parser: str | None = option(
+        None,
+        "What splits reasoning from answers: the name of a form, as docs/api.md lists them, or of a plug-in's. auto: "
+        "by the chat template. Default: reasoning stays in the content, unless --tool-call-parser says otherwise.",
+    )
+    enable_reasoning: bool = option(False, "The same as --reasoning-parser auto, where that is not given.")
+    reasoning_parser_plugin: str | None = option(None, "Python file that registers reasoning parsers.")
+
+
+@dataclass(kw_only=True)
 class LogOptions:
     TITLE = "Logging"
 
@@ -299,7 +324,7 @@ class LogOptions:
 
 
 @dataclass(kw_only=True)
-class ServerArgs(LogOptions, ApiOptions, LimitOptions, AccessOptions, NetworkOptions):
+class ServerArgs(LogOptions, ParserOptions, ApiOptions, LimitOptions, AccessOptions, NetworkOptions):
     """All options of the server beside the engine's.
 
     Raises:

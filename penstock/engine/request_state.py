@@ -70,6 +70,7 @@ class Answer:
                 skip_special_tokens=params.skip_special_tokens,
                 spaces_between_special_tokens=params.spaces_between_special_tokens,
                 at_start=at_start,
+                kept_ids=params.kept_special_token_ids or (),
             )
             stop = params.stop or ()
             self._detokenizer = Detokenizer(stream, stop, params.include_stop_str_in_output, params.min_tokens)

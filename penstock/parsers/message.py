@@ -43,6 +43,18 @@ class MessageParser:
         self.calls = 0
 
     @property
+    def passes_all(self) -> bool:
+        """There is nothing to parse: all text is content."""
+        return self._reasoning is None and self._tools is None
+
+    @property
+    def splits_reasoning(self) -> bool:
+        """There may be reasoning tokens."""
+        return self._reasoning is not None or (
+            isinstance(self._tools, ToolParser) and self._tools.reasoning is not None
+        )
+
+    @property
     def thinking(self) -> bool:
         """What was fed last was reasoning: its tokens count as reasoning tokens."""
         return any(p is not None and p.thinking for p in (self._reasoning, self._tools))

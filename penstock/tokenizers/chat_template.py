@@ -60,6 +60,15 @@ class ChatTemplate:
     def exists(self) -> bool:
         return bool(self._sources)
 
+    @property
+    def tool_source(self) -> str | None:
+        """The source that conversations with tools are rendered with; None if there is none."""
+        return self._sources.get("tool_use") or self._sources.get("default")
+
+    def mentions(self, word: str) -> bool:
+        """Whether a source has this word in it."""
+        return any(word in source for source in self._sources.values())
+
     def replaced(self, source: str | None = None, content_format: str | None = None) -> ChatTemplate:
         """The same with another source, as a request or an option may bring one, or another content format."""
         return ChatTemplate(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -120,14 +121,20 @@ class Tokenizer:
             raise ClientError("token ids must be integers in [0, 2**32).", "tokens") from None
 
     def text_stream(
-        self, *, skip_special_tokens: bool = True, spaces_between_special_tokens: bool = True, at_start: bool = True
+        self,
+        *,
+        skip_special_tokens: bool = True,
+        spaces_between_special_tokens: bool = True,
+        at_start: bool = True,
+        kept_ids: Collection[int] = (),
     ) -> TextStream:
         """A decoder for ids that come one after the other.
 
         Args:
             at_start: no visible text comes before; matters for tokenizers that drop a leading space.
+            kept_ids: special tokens that are not skipped.
         """
-        hidden = self.special_ids if skip_special_tokens else frozenset()
+        hidden = self.special_ids.difference(kept_ids) if skip_special_tokens else frozenset()
         raw = {} if skip_special_tokens or spaces_between_special_tokens else self.added_tokens
         return make_text_stream(self.backend, self.pieces, hidden, raw, at_start)
 

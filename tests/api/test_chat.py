@@ -216,7 +216,6 @@ BAD = [
     ({"prompt_logprobs": 21}, "BadRequestError", "prompt_logprobs"),
     ({"stream_options": {"include_usage": True}}, "BadRequestError", "stream_options"),
     ({"logit_bias": {"x": 1}}, "BadRequestError", "logit_bias"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "BadRequestError", "tool_choice"),
     ({"tool_choice": "required"}, "BadRequestError", "tool_choice"),
     ({"response_format": {"type": "xml"}}, "BadRequestError", "response_format"),
     ({"response_format": {"type": "json_schema"}}, "BadRequestError", "response_format"),

@@ -96,7 +96,7 @@ def test_a_row_does_what_it_says(
         (["-O3"], "--compilation-config 3 is not built into this version: "),
         (["--speculative-config.method", "ngram"], "--speculative-config {'method': 'ngram'} is not built"),
         (["--swap-space", "8"], "--swap-space 8.0 is not built into this version: it preempts by computing again"),
-        (["--tool-call-parser", "hermes"], "--tool-call-parser hermes is not built into this version"),
+        (["--tool-server", "demo"], "--tool-server demo is not built into this version"),
     ],
 )
 def test_refusals(words: list[str], sentence: str) -> None:

@@ -15,7 +15,7 @@ from penstock.entrypoints.openai.answers import (
     TokenizeAnswer,
 )
 from penstock.entrypoints.openai.body import read_body
-from penstock.entrypoints.openai.chat import rendered
+from penstock.entrypoints.openai.chat_prompt import rendered
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.service import Service
 from penstock.entrypoints.openai.types import ChatRequest, DetokenizeRequest, TokenizeRequest

@@ -12,14 +12,23 @@ class PromptTokensDetails(msgspec.Struct):
     cached_tokens: int
 
 
+class CompletionTokensDetails(msgspec.Struct):
+    reasoning_tokens: int
+
+
 class Usage(msgspec.Struct):
-    """Tokens of a request. `prompt_tokens_details` only with --enable-prompt-tokens-details."""
+    """Tokens of a request.
+
+    Attributes:
+        prompt_tokens_details: only with --enable-prompt-tokens-details.
+        completion_tokens_details: only where a reasoning parser tells which tokens are reasoning.
+    """
 
     prompt_tokens: int
     total_tokens: int
     completion_tokens: int
     prompt_tokens_details: PromptTokensDetails | None = None
-    completion_tokens_details: None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
 
 
 class TopLogprob(msgspec.Struct):
@@ -48,6 +57,25 @@ class ChatMessage(msgspec.Struct):
     function_call: None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
+
+
+class FunctionCall(msgspec.Struct):
+    """`arguments` is a JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ChatToolCall(msgspec.Struct):
+    id: str
+    function: FunctionCall
+    type: str = "function"
+
+
+class ChatToolMessage(ChatMessage, kw_only=True):
+    """A message with calls; one without has no such member."""
+
+    tool_calls: list[ChatToolCall]
 
 
 class ChatChoice(msgspec.Struct):

@@ -9,17 +9,17 @@ from typing import Any
 
 import msgspec
 
+from penstock.entrypoints.openai.conversation import AnswerDelta, Conversation
 from penstock.entrypoints.openai.logprobs import chat_logprobs
-from penstock.entrypoints.openai.service import Service
 from penstock.entrypoints.openai.usage_json import usage_json
-from penstock.errors import EngineError
-from penstock.outputs import CompletionOutput, RequestOutput
+from penstock.parsers.events import ArgumentsDelta, ContentDelta, Event, ReasoningDelta, ToolCallEnd, ToolCallStart
 
 _encode = msgspec.json.Encoder().encode
+_PLAIN_TAIL = b'},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
 
 
 class ChatStream:
-    """Chunks of one request with `n` choices.
+    """Chunks of one request.
 
     Args:
         head: members that start every chunk: id, object, created, model.
@@ -33,48 +33,49 @@ class ChatStream:
     def __init__(
         self,
         *,
-        service: Service,
+        conversation: Conversation,
         head: dict[str, Any],
+        fingerprint: str,
         role: str,
         echo: str,
-        n: int,
-        prompt_ids: list[int],
         top_logprobs: int | None,
         as_ids: bool,
         with_ids: bool,
         usage_always: bool,
         usage_at_end: bool,
     ):
-        self._service = service
+        n = conversation.params.n
+        self._conversation = conversation
         self._role = role
         self._echo = echo
         self._n = n
-        self._prompt_ids = prompt_ids
         self._top = top_logprobs
         self._as_ids = as_ids
         self._with_ids = with_ids
         self._usage_always = usage_always
         self._usage_at_end = usage_at_end
         self._plain = top_logprobs is None and not with_ids and not usage_always
-        self._cached: int | None = None
-        self._tokens = 0
         self._open = n
         self._begun = False
-        self._fingerprint = _encode(service.fingerprint)
+        self._fingerprint = _encode(fingerprint)
         self._head = b"data: " + _encode(head)[:-1] + b',"choices":['
-        self._text_heads = [self._head + b'{"index":%d,"delta":{"content":' % i for i in range(n)]
+        self._delta_heads = [self._head + b'{"index":%d,"delta":{' % i for i in range(n)]
+        self._text_heads = [delta_head + b'"content":' for delta_head in self._delta_heads]
 
-    def chunks(self, output: RequestOutput) -> bytes:
+    def chunks(self, deltas: list[AnswerDelta]) -> bytes:
         """Events for what is new; b"" if there is nothing to say."""
-        if not self._begun:
-            self._begun = True
-            self._cached = output.num_cached_tokens
-            first = self._first_chunks()
-            return first + b"".join([self._chunk(o) for o in output.outputs])
-        outputs = output.outputs
-        if len(outputs) == 1:
-            return self._chunk(outputs[0])
-        return b"".join([self._chunk(o) for o in outputs])
+        parts = [] if self._begun else self._first_chunks()
+        self._begun = True
+        for delta in deltas:
+            if delta.finish_reason is not None or not self._plain:
+                self._full(delta, parts)
+                continue
+            for event in delta.events:
+                if type(event) is ContentDelta:
+                    parts += (self._text_heads[delta.index], _encode(event.text), _PLAIN_TAIL)
+                elif type(event) is not ToolCallEnd:
+                    parts += (self._delta_heads[delta.index], _members(event), _PLAIN_TAIL)
+        return b"".join(parts)
 
     def end(self) -> bytes:
         """The usage chunk, if there is one."""
@@ -82,15 +83,15 @@ class ChatStream:
             return b""
         return b'%s],"usage":%s,"system_fingerprint":%s}\n\n' % (self._head, self._usage(), self._fingerprint)
 
-    def _first_chunks(self) -> bytes:
+    def _first_chunks(self) -> list[bytes]:
         """The role of each choice, and the echoed text."""
-        ids = _encode(self._prompt_ids) if self._with_ids else b"null"
+        ids = _encode(self._conversation.prompt_ids) if self._with_ids else b"null"
         role = _encode(self._role)
-        usage = self._usage_member()
+        usage = b',"usage":' + self._usage(0) if self._usage_always else b""
         parts = [
-            b'%s{"index":%d,"delta":{"role":%s,"content":""},"logprobs":null,"finish_reason":null}],'
-            b'"prompt_token_ids":%s,"prompt_text":null%s}\n\n' % (self._head, i, role, ids, usage)
-            for i in range(self._n)
+            b'%s"role":%s,"content":""},"logprobs":null,"finish_reason":null}],'
+            b'"prompt_token_ids":%s,"prompt_text":null%s}\n\n' % (head, role, ids, usage)
+            for head in self._delta_heads
         ]
         if self._echo:
             echo = _encode(self._echo)
@@ -98,49 +99,57 @@ class ChatStream:
                 b'%s%s},"logprobs":null,"finish_reason":null,"token_ids":null}]%s}\n\n' % (head, echo, usage)
                 for head in self._text_heads
             ]
-        return b"".join(parts)
+        return parts
 
-    def _chunk(self, out: CompletionOutput) -> bytes:
-        self._tokens += len(out.token_ids)
-        if out.finish_reason is None and self._plain:
-            if not out.text:
-                return b""
-            return b"".join(
-                (
-                    self._text_heads[out.index],
-                    _encode(out.text),
-                    b'},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n',
-                )
+    def _full(self, delta: AnswerDelta, parts: list[bytes]) -> None:
+        """Chunks with all that was asked for: the tokens go with the first one, the end with the last."""
+        said = [_members(e) for e in delta.events if type(e) is not ToolCallEnd]
+        if not said:
+            if delta.finish_reason is None and not delta.token_ids:
+                return
+            said = [b""]
+        logprobs, ids = b"null", b"null"
+        if self._top is not None and delta.logprobs:
+            logprobs = _encode(chat_logprobs(delta.token_ids, delta.logprobs, self._top, as_ids=self._as_ids))
+        if self._with_ids:
+            ids = _encode(delta.token_ids)
+        usage = b',"usage":' + self._usage() if self._usage_always else b""
+        head = self._delta_heads[delta.index]
+        for place, members in enumerate(said, 1):
+            finish, tail = b"null", b""
+            if place == len(said) and delta.finish_reason is not None:
+                self._open -= 1
+                finish = _encode(delta.finish_reason) + b',"stop_reason":' + _encode(delta.stop_reason)
+                if self._open == 0 and not self._usage_at_end:
+                    tail = b',"system_fingerprint":' + self._fingerprint
+            parts.append(
+                b'%s%s},"logprobs":%s,"finish_reason":%s,"token_ids":%s}]%s%s}\n\n'
+                % (head, members, logprobs, finish, ids, usage, tail)
             )
-        return self._full_chunk(out)
+            logprobs, ids = b"null", b"[]" if self._with_ids else b"null"
 
-    def _full_chunk(self, out: CompletionOutput) -> bytes:
-        if out.finish_reason == "error":
-            raise EngineError("the engine failed on this request")
-        logprobs = b"null"
-        if self._top is not None and out.logprobs:
-            logprobs = _encode(chat_logprobs(out.token_ids, out.logprobs, self._top, as_ids=self._as_ids))
-        ids = _encode(out.token_ids) if self._with_ids else b"null"
-        finish, tail = b"null", b""
-        if out.finish_reason is not None:
-            self._open -= 1
-            finish = _encode(out.finish_reason) + b',"stop_reason":' + _encode(out.stop_reason)
-            if self._open == 0 and not self._usage_at_end:
-                tail = b',"system_fingerprint":' + self._fingerprint
-        elif not out.text and not out.token_ids:
-            return b""
-        return b'%s%s},"logprobs":%s,"finish_reason":%s,"token_ids":%s}]%s%s}\n\n' % (
-            self._text_heads[out.index],
-            _encode(out.text),
-            logprobs,
-            finish,
-            ids,
-            self._usage_member(),
-            tail,
-        )
+    def _usage(self, completion_tokens: int | None = None) -> bytes:
+        usage = self._conversation.usage()
+        if completion_tokens is not None:
+            usage.completion_tokens = completion_tokens
+            usage.total_tokens = usage.prompt_tokens + completion_tokens
+        return usage_json(usage)
 
-    def _usage_member(self) -> bytes:
-        return b',"usage":' + self._usage() if self._usage_always else b""
 
-    def _usage(self) -> bytes:
-        return usage_json(self._service.usage(len(self._prompt_ids), self._tokens, self._cached))
+def _members(event: Event) -> bytes:
+    """The members of a chunk's delta."""
+    match event:
+        case ContentDelta(text):
+            return b'"content":' + _encode(text)
+        case ReasoningDelta(text):
+            encoded = _encode(text)
+            return b'"reasoning":%s,"reasoning_content":%s' % (encoded, encoded)
+        case ToolCallStart(index, call_id, name):
+            return b'"tool_calls":[{"index":%d,"id":%s,"type":"function","function":{"name":%s,"arguments":""}}]' % (
+                index,
+                _encode(call_id),
+                _encode(name),
+            )
+        case ArgumentsDelta(index, text):
+            return b'"tool_calls":[{"index":%d,"function":{"arguments":%s}}]' % (index, _encode(text))
+    raise AssertionError(event)

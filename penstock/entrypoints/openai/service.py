@@ -18,8 +18,9 @@ from penstock import __version__
 from penstock.config.engine_config import EngineConfig
 from penstock.config.sections import ServerArgs
 from penstock.engine.input_processor import checked_salt
-from penstock.entrypoints.openai.answers import PromptTokensDetails, Usage
+from penstock.entrypoints.openai.answers import CompletionTokensDetails, PromptTokensDetails, Usage
 from penstock.entrypoints.openai.beams import open_beams
+from penstock.entrypoints.openai.parser_options import answer_parsers
 from penstock.entrypoints.openai.prompts import Prompt, truncated
 from penstock.entrypoints.openai.types import SamplingFields
 from penstock.errors import ClientError, EngineError, NotFoundError, OverloadedError
@@ -106,12 +107,15 @@ class Service:
         self.template = _template(engine.chat_template, args)
         self.trust_request_template = args.trust_request_chat_template
         self.template_kwargs = args.default_chat_template_kwargs or {}
+        self.parsers = answer_parsers(args, self.template, self.tokenizer)
+        self.exclude_unused_tools = args.exclude_tools_when_tool_choice_none
         self.response_role = args.response_role
         self.tokens_as_ids = args.return_tokens_as_token_ids
         self.cached_tokens_in_usage = args.enable_prompt_tokens_details
         self.force_usage = args.enable_force_include_usage
         self.keep_alive_s = args.sse_keep_alive_interval
         self.fingerprint = _fingerprint(engine.config)
+        self._marker_ids = [_ids_of(self.parsers.markers(tools), self.tokenizer) for tools in (False, True)]
         self._max_queued = args.max_num_queued_reqs
         self._max_queued_tokens = args.max_num_queued_tokens
         self._max_queue_time = args.max_queue_time
@@ -211,8 +215,25 @@ class Service:
             text = prompt[shown] if isinstance(prompt, str) else None
             log.info("Received request %s: prompt: %r, params: %s, token ids: %s", public_id, text, params, ids[shown])
 
-    def usage(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None) -> Usage:
+    def marker_ids(self, with_tools: bool) -> list[int] | None:
+        """Special tokens that must reach the parsers of an answer as text.
+
+        Args:
+            with_tools: whether the request has tools that the model may call.
+        """
+        return self._marker_ids[with_tools]
+
+    def usage(
+        self,
+        prompt_tokens: int,
+        completion_tokens: int,
+        cached_tokens: int | None,
+        reasoning_tokens: int | None = None,
+    ) -> Usage:
+        """Args: reasoning_tokens: None where nobody counts them."""
         usage = Usage(prompt_tokens, prompt_tokens + completion_tokens, completion_tokens)
+        if reasoning_tokens is not None:
+            usage.completion_tokens_details = CompletionTokensDetails(reasoning_tokens)
         if self.cached_tokens_in_usage:
             usage.prompt_tokens_details = PromptTokensDetails(cached_tokens or 0)
         return usage
@@ -229,6 +250,14 @@ class Service:
 def _template(template: ChatTemplate, args: ServerArgs) -> ChatTemplate:
     source = read_template_option(args.chat_template) if args.chat_template else None
     return template.replaced(source, args.chat_template_content_format)
+
+
+def _ids_of(markers: tuple[str, ...], tokenizer: Tokenizer | None) -> list[int] | None:
+    """The special tokens that are, or are in, one of the markers; None if there are none."""
+    if tokenizer is None:
+        return None
+    texts = ((i, tokenizer.added_tokens[i]) for i in sorted(tokenizer.special_ids))
+    return [i for i, text in texts if any(text in m for m in markers)] or None
 
 
 def _fingerprint(config: EngineConfig) -> str:

@@ -1,0 +1,242 @@
+"""Conversation: what every API with messages shares, from the request to the answer's events.
+
+Chat completions, responses and Anthropic's messages each put their request into a `ChatRequest`, open a conversation
+with it, and write what comes out of it in their own form. Nothing here knows those forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from penstock.entrypoints.openai.answer_reader import AnswerReader
+from penstock.entrypoints.openai.answers import Usage
+from penstock.entrypoints.openai.chat_prompt import final_text, rendered, template_kwargs
+from penstock.entrypoints.openai.sampling import checked_max_tokens, refuse_unsupported, sampling_params
+from penstock.entrypoints.openai.service import OutputStream, Service, last_output
+from penstock.entrypoints.openai.tool_choice import check_tools, forced_call, is_forced
+from penstock.entrypoints.openai.types import ChatRequest
+from penstock.errors import ClientError, EngineError
+from penstock.outputs import CompletionOutput, PositionLogprobs
+from penstock.params import SamplingParams
+from penstock.parsers.events import Event, Message, joined
+from penstock.parsers.message import MessageParser
+
+
+class AnswerDelta(msgspec.Struct):
+    """What is new in one of the answers.
+
+    Attributes:
+        index: which answer, 0..n-1.
+        events: of `parsers/events.py`, in order: ContentDelta, ReasoningDelta, ToolCallStart, ArgumentsDelta,
+            ToolCallEnd. May be empty: text can be held back until it is certain what it is.
+        token_ids: new ones; not those of `events` (text may come later than its tokens).
+        logprobs: one dict per token of `token_ids`, if the request has logprobs.
+        finish_reason: None until the last delta of this answer; "stop", "length", "tool_calls" or "abort".
+        stop_reason: the stop string or stop token id that ended it; else None.
+    """
+
+    index: int
+    events: list[Event]
+    token_ids: list[int]
+    logprobs: list[PositionLogprobs] | None
+    finish_reason: str | None
+    stop_reason: int | str | None
+
+
+class WholeAnswer(msgspec.Struct):
+    """One of the answers of a request that does not stream; as the deltas of a stream, joined."""
+
+    index: int
+    message: Message
+    token_ids: list[int]
+    logprobs: list[PositionLogprobs] | None
+    finish_reason: str | None
+    stop_reason: int | str | None
+
+
+class Conversation:
+    """One request in the engine, and its answers. Made by `open_conversation`; has one reader.
+
+    Either `await whole()` (the body does not stream) or iterate (`async for deltas in conversation`: each item is a
+    list of AnswerDelta, of different answers; it ends when all have ended). Call `close` when the reader is done or
+    gone, `EventStream` does: what is still open is then aborted.
+
+    Attributes:
+        body: the request.
+        model: the name to echo.
+        params: what the engine was asked.
+        prompt: the text that was rendered.
+        prompt_ids: its tokens.
+        cached_tokens: prompt tokens that came from the prefix cache; None until the first output.
+        completion_tokens, reasoning_tokens: so far, of all answers; the second counts among the first.
+        prompt_logprobs: if asked for, after `whole`.
+    """
+
+    def __init__(self, body: ChatRequest, service: Service, outputs: OutputStream, params: SamplingParams, prompt: str):
+        self.body = body
+        self.model = body.model or service.model_names[0]
+        self.params = params
+        self.prompt = prompt
+        self.prompt_ids = outputs.prompt_token_ids
+        self.cached_tokens: int | None = None
+        self.completion_tokens = 0
+        self.prompt_logprobs: list[PositionLogprobs | None] | None = None
+        self._service = service
+        self._outputs = outputs
+        self._named = isinstance(body.tool_choice, dict)
+        self._readers = [self._reader() for _ in range(params.n)]
+
+    @property
+    def reasoning_tokens(self) -> int:
+        return sum(r.reasoning_tokens for r in self._readers)
+
+    @property
+    def has_parsers(self) -> bool:
+        """Whether there can be other events than ContentDelta."""
+        return self._parser() is not None
+
+    def usage(self) -> Usage:
+        """Tokens so far."""
+        reasoning = self.reasoning_tokens if self._service.parsers.reasoning is not None else None
+        return self._service.usage(len(self.prompt_ids), self.completion_tokens, self.cached_tokens, reasoning)
+
+    async def whole(self) -> list[WholeAnswer]:
+        """All answers, when they have ended, by index. Cancelling the wait aborts the request.
+
+        Raises:
+            EngineError, DeadlineError: the request failed.
+        """
+        output = await last_output(self._outputs)
+        self.cached_tokens = output.num_cached_tokens
+        self.prompt_logprobs = output.prompt_logprobs
+        answers = []
+        for out in output.outputs:
+            delta = self._delta(out)
+            answers.append(
+                WholeAnswer(
+                    delta.index,
+                    joined(delta.events),
+                    delta.token_ids,
+                    delta.logprobs,
+                    delta.finish_reason,
+                    delta.stop_reason,
+                )
+            )
+        return answers
+
+    async def __aiter__(self) -> AsyncIterator[list[AnswerDelta]]:
+        """
+        Raises:
+            EngineError, DeadlineError: the request failed.
+        """
+        async for output in self._outputs:
+            if self.cached_tokens is None:
+                self.cached_tokens = output.num_cached_tokens
+            yield [self._delta(out) for out in output.outputs]
+            if output.finished:
+                return
+
+    def close(self) -> None:
+        """Abort what is still open. Safe to call at any time, and twice."""
+        self._outputs.close()
+
+    def _delta(self, out: CompletionOutput) -> AnswerDelta:
+        reason = out.finish_reason
+        if reason == "error":
+            raise EngineError("the engine failed on this request")
+        reader = self._readers[out.index]
+        events = reader.feed(out)
+        self.completion_tokens += len(out.token_ids)
+        if reason == "stop" and reader.calls and not self._named:
+            reason = "tool_calls"
+        return AnswerDelta(out.index, events, out.token_ids, out.logprobs, reason, out.stop_reason)
+
+    def _reader(self) -> AnswerReader:
+        parser = self._parser()
+        counter = None
+        tokenizer = self._service.tokenizer
+        if parser is not None and parser.splits_reasoning and tokenizer is not None:
+            counter = tokenizer.text_stream(
+                skip_special_tokens=self.params.skip_special_tokens,
+                spaces_between_special_tokens=self.params.spaces_between_special_tokens,
+                at_start=all(i in tokenizer.special_ids for i in self.prompt_ids),
+                kept_ids=self.params.kept_special_token_ids or (),
+            )
+        return AnswerReader(parser, counter)
+
+    def _parser(self) -> MessageParser | None:
+        """A fresh one; None if all text is content."""
+        body = self.body
+        parser = self._service.parsers.for_answer(
+            tools=body.tools,
+            tool_choice=body.tool_choice,
+            parallel_tool_calls=body.parallel_tool_calls is not False,
+            include_reasoning=body.include_reasoning is not False,
+            prompt=self.prompt,
+            template_kwargs=template_kwargs(body, self._service),
+            final_text=final_text(body),
+        )
+        return None if parser.passes_all else parser
+
+
+async def open_conversation(request: Request, service: Service, body: ChatRequest, public_id: str) -> Conversation:
+    """Check a request, render its messages, and submit it.
+
+    Whether the answer is streamed is for `body.stream` to say: it decides how much the engine tells at once.
+
+    Args:
+        request: for its headers (deadline), and the API key's namespace of the prefix cache. Not read, not kept.
+        body: as the client sent it, or made from another API's request; any field of `ChatRequest` is honoured. Fields
+            that are None have their defaults.
+        public_id: what the client sees; for the log.
+
+    Raises:
+        ClientError: the request cannot be done; nothing was started. `param` is a field of ChatRequest.
+        NotFoundError: there is no such model. OverloadedError, NotReadyError: not now.
+    """
+    service.check_model(body.model)
+    _check(body)
+    check_tools(body, can_read_calls=service.parsers.tool is not None)
+    refuse_unsupported(body)
+    service.admit()
+    text = await rendered(body, service)
+    params = sampling_params(
+        body,
+        max_tokens=_max_tokens(body, service),
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        defaults=service.defaults,
+    )
+    _add_parsing(body, service, params)
+    outputs = await service.submit(request, body, text, params, public_id, bool(body.add_special_tokens))
+    return Conversation(body, service, outputs, params, text)
+
+
+def _add_parsing(body: ChatRequest, service: Service, params: SamplingParams) -> None:
+    """What the parsers need of the engine: their markers in the text, and calls that are forced."""
+    if is_forced(body):
+        if params.structured_outputs is not None:
+            raise ClientError(
+                "You can only either use constraints for structured outputs or tools, not both.", "tool_choice"
+            )
+        params.structured_outputs = forced_call(body)
+    with_tools = bool(body.tools) and body.tool_choice != "none"
+    params.kept_special_token_ids = service.marker_ids(with_tools)
+
+
+def _check(body: ChatRequest) -> None:
+    top = body.top_logprobs
+    if top is not None:
+        if top < -1:
+            raise ClientError("`top_logprobs` must be a positive value or -1.", "top_logprobs", top)
+        if top != 0 and not body.logprobs:
+            raise ClientError("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
+
+
+def _max_tokens(body: ChatRequest, service: Service) -> int | None:
+    given: Any = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+    given = checked_max_tokens(given, service.max_model_len)
+    return service.defaults.get("max_tokens") if given is None else given

@@ -1,0 +1,36 @@
+"""The options that choose parsers, as the parsers of one server."""
+
+from __future__ import annotations
+
+from penstock.config.sections import ServerArgs
+from penstock.errors import StartError
+from penstock.parsers.message import AUTO, AnswerParsers
+from penstock.parsers.registry import load_plugin
+from penstock.tokenizers.chat_template import ChatTemplate
+from penstock.tokenizers.tokenizer import Tokenizer
+
+
+def answer_parsers(args: ServerArgs, template: ChatTemplate, tokenizer: Tokenizer | None) -> AnswerParsers:
+    """
+    Args:
+        template: what chats are rendered with; "auto" looks into it.
+
+    Raises:
+        StartError: there is no parser of a name, a plug-in fails, or --enable-auto-tool-choice finds no parser.
+    """
+    for plugin in (args.tool_parser_plugin, args.reasoning_parser_plugin):
+        if plugin:
+            load_plugin(plugin)
+    reasoning = args.reasoning_parser or (AUTO if args.enable_reasoning else None)
+    parsers = AnswerParsers(
+        None if args.tool_call_parser == "none" else args.tool_call_parser,
+        reasoning,
+        template=template.tool_source,
+        special_tokens=tuple(tokenizer.added_tokens.values()) if tokenizer is not None else (),
+    )
+    if args.enable_auto_tool_choice and parsers.tool is None:
+        raise StartError(
+            "--enable-auto-tool-choice needs --tool-call-parser: the chat template does not tell how this model calls "
+            "tools."
+        )
+    return parsers
