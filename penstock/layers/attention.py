@@ -13,7 +13,7 @@ from penstock.layers.norm import RMSNorm
 
 
 class Attention(Module):
-    """[T, H] -> [T, H].
+    """[T, H] -> [S, H]: all tokens attend, but only those in `wanted_S` (None: all) have a result.
 
     Args:
         layer: its number, under which the backend keeps its keys and values.
@@ -46,7 +46,12 @@ class Attention(Module):
             self.norms = HeadNorms(self.q_norm.weight, self.k_norm.weight, shape.norm_eps)
 
     def forward(
-        self, x_TH: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], attn: BoundAttention
+        self,
+        x_TH: torch.Tensor,
+        angles: tuple[torch.Tensor, torch.Tensor],
+        attn: BoundAttention,
+        wanted_S: torch.Tensor | None,
     ) -> torch.Tensor:
-        out_TH: torch.Tensor = self.output(attn.attend(self.layer, self.qkv(x_TH), angles, self.norms))
-        return out_TH
+        attended_TN = attn.attend(self.layer, self.qkv(x_TH), angles, self.norms)
+        out_SH: torch.Tensor = self.output(attended_TN if wanted_S is None else attended_TN[wanted_S])
+        return out_SH

@@ -52,7 +52,8 @@ class MLP(Module):
 class Layer(Module):
     """One layer. `residual_TH` is the running sum, changed in place; x is what the last block will add to it.
 
-    Each sum is made by the norm that follows it, so a layer leaves its last one to the next layer.
+    Each sum is made by the norm that follows it, so a layer leaves its last one to the next layer. Behind its
+    attention, a layer computes the tokens in `wanted_S` alone; None stands for all.
     """
 
     def __init__(self, context: BuildContext, shape: ModelShape, traits: Traits, index: int):
@@ -77,11 +78,12 @@ class Layer(Module):
         residual_TH: torch.Tensor,
         angles: tuple[torch.Tensor, torch.Tensor],
         attn: BoundAttention,
-    ) -> torch.Tensor:
+        wanted_S: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         normed_TH = self.attention_norm(residual_TH) if x_TH is None else self.attention_norm.add(x_TH, residual_TH)
-        x_TH = self.attention(normed_TH, angles, attn)
-        out_TH: torch.Tensor = self.mlp(self.mlp_norm.add(x_TH, residual_TH))
-        return out_TH
+        x_SH = self.attention(normed_TH, angles, attn, wanted_S)
+        residual_SH = residual_TH if wanted_S is None else residual_TH[wanted_S]
+        return self.mlp(self.mlp_norm.add(x_SH, residual_SH)), residual_SH
 
 
 class Decoder(Model):
@@ -108,12 +110,19 @@ class Decoder(Model):
     def traits(shape: ModelShape) -> Traits:
         """What this architecture does differently."""
 
-    def forward(self, token_ids_T: torch.Tensor, positions_T: torch.Tensor, attn: BoundAttention) -> torch.Tensor:
+    def forward(
+        self,
+        token_ids_T: torch.Tensor,
+        positions_T: torch.Tensor,
+        attn: BoundAttention,
+        wanted_S: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         angles = self.rotary.at(positions_T)
         residual_TH = self.embedding(token_ids_T)
         x_TH = None
-        for layer in self.layers:
-            x_TH = layer(x_TH, residual_TH, angles, attn)
+        last = len(self.layers) - 1
+        for i, layer in enumerate(self.layers):
+            x_TH, residual_TH = layer(x_TH, residual_TH, angles, attn, wanted_S if i == last else None)
         return self.norm(residual_TH) if x_TH is None else self.norm.add(x_TH, residual_TH)
 
     def logits(self, hidden_SH: torch.Tensor) -> torch.Tensor:

@@ -16,14 +16,21 @@ class Model(Module):
     """A causal language model over a ragged batch. Weights are filled by `loading/loader.py`."""
 
     @abstractmethod
-    def forward(self, token_ids_T: torch.Tensor, positions_T: torch.Tensor, attn: BoundAttention) -> torch.Tensor:
+    def forward(
+        self,
+        token_ids_T: torch.Tensor,
+        positions_T: torch.Tensor,
+        attn: BoundAttention,
+        wanted_S: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Run the tokens and store their keys and values.
 
         Args:
             token_ids_T, positions_T: int64, row after row as in the step that `attn` is bound to.
+            wanted_S: int64, the tokens whose results are wanted; None for all.
 
         Returns:
-            hidden_TH after the final norm, in the model's type.
+            hidden_SH of these after the final norm, in the model's type.
         """
 
     @abstractmethod

@@ -64,11 +64,19 @@ class ModelRunner:
     def _run(self, rows: StepRows, results: list[RowResult]) -> None:
         inputs = build_inputs(rows, self._batch, self._backend.block_size, self._device)
         attention = self._backend.bind(inputs.attention)
-        hidden_TH = self._model(inputs.token_ids_T, inputs.attention.positions_T, attention)
+        wanted_S = self._wanted(rows, inputs)
+        hidden_TH = self._model(inputs.token_ids_T, inputs.attention.positions_T, attention, wanted_S)
         for row, logprobs in self._prompt_logprobs(hidden_TH, rows, inputs):
             results[row].prompt_logprobs = logprobs
         if len(rows.sampling):
             self._sample(hidden_TH, rows, inputs, results)
+
+    def _wanted(self, rows: StepRows, inputs: StepInputs) -> torch.Tensor | None:
+        """The tokens whose hidden states anybody looks at: those that are sampled from; None for all."""
+        everything = len(inputs.last_hidden_S) == len(inputs.token_ids_T)
+        if everything or (self._batch.num_prompt_logprobs[rows.slots_R] != NO_PROMPT_LOGPROBS).any():
+            return None
+        return torch.from_numpy(inputs.last_hidden_S).to(self._device)
 
     def _sample(self, hidden_TH: torch.Tensor, rows: StepRows, inputs: StepInputs, results: list[RowResult]) -> None:
         logits_SV = self._logits(hidden_TH, inputs.last_hidden_S)
@@ -98,7 +106,7 @@ class ModelRunner:
             self._batch.append(slots_S, sampled.token_ids)
 
     def _logits(self, hidden_TH: torch.Tensor, places_S: Int64Array) -> torch.Tensor:
-        if len(places_S) == hidden_TH.shape[0]:  # ascending and distinct, so these are all of them
+        if len(places_S) == hidden_TH.shape[0]:  # the wanted ones alone, or ascending and distinct, so all of them
             return self._model.logits(hidden_TH)
         return self._model.logits(hidden_TH[torch.from_numpy(places_S).to(self._device)])
 

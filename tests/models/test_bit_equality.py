@@ -114,6 +114,19 @@ def test_same_bits_with_threads(dtype: torch.dtype, method: str | None) -> None:
     assert same_bits(alone, PagedDriver(model, shape, dtype).prefill(batch)[1])
 
 
+@pytest.mark.parametrize("method", [None, "int8"])
+def test_wanted_tokens_are_those_of_all(method: str | None) -> None:
+    model, shape = make("odd", torch.bfloat16, method)
+    backend = PagedDriver(model, shape, torch.bfloat16).backend
+    step = AttentionStep([40], [40], torch.tensor([[1, 2, 3]]).int(), torch.arange(16, 56), torch.arange(40))
+    token_ids = torch.tensor(tokens(40, 1))
+    hidden = model(token_ids, step.positions_T, backend.bind(step))
+    for wanted in ([7, 39], []):
+        rows = torch.tensor(wanted, dtype=torch.int64)
+        some = model(token_ids, step.positions_T, backend.bind(step), rows)
+        assert torch.equal(some, hidden[rows])
+
+
 def test_generating_and_recomputing_agree() -> None:
     """As after a preemption: what was generated token by token is prefilled again with its prompt."""
     model, shape = make("odd", torch.bfloat16)
