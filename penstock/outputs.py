@@ -32,7 +32,7 @@ class CompletionOutput(msgspec.Struct):
         text, token_ids: the answer, or what is new in it, as the request's output kind says.
         cumulative_logprob: sum over the sampled tokens, when logprobs were asked for.
         logprobs: one dict per token of `token_ids`.
-        finish_reason: "stop", "length", "abort", "error", or None while it runs.
+        finish_reason: "stop", "length", "abort", "repetition", or None while it runs.
         stop_reason: the stop string or stop token id that ended it; None for end of sequence or length.
     """
 

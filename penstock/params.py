@@ -16,12 +16,15 @@ from penstock.errors import ClientError
 
 MAX_SEQUENCES = 16384
 MAX_STOP_STRINGS = 64
+MAX_PATTERN_SIZE = 1024
 MAX_REPETITION_PENALTY = 1e6  # far beyond any use, and with its inverse well inside what float32 logits can bear
 GREEDY_BELOW = 1e-5  # temperatures below this are greedy
 LOWEST_TEMPERATURE = 0.01  # and those between are raised to this, which keeps the softmax in range
 
 _NUMBERS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
-_INTEGERS = ("n", "top_k", "min_tokens", "best_of", "seed", "max_tokens", "logprobs", "prompt_logprobs")
+_INTEGERS = (
+    *("n", "top_k", "min_tokens", "best_of", "seed", "max_tokens", "logprobs", "prompt_logprobs", "stream_interval"),
+)
 
 
 class RequestOutputKind(enum.IntEnum):
@@ -61,8 +64,26 @@ class StructuredOutputsParams(msgspec.Struct, kw_only=True):
             raise ClientError(f"exactly one of {', '.join(names)} is needed, but {how}", "structured_outputs")
 
 
+class RepetitionDetectionParams(msgspec.Struct, kw_only=True):
+    """End an answer that repeats a pattern of `min_pattern_size` to `max_pattern_size` tokens `min_count` times in a
+    row. A `max_pattern_size` of 0 detects nothing."""
+
+    max_pattern_size: int = 0
+    min_pattern_size: int = 0
+    min_count: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_pattern_size <= self.max_pattern_size <= MAX_PATTERN_SIZE:
+            text = f"sizes of patterns must be 0 <= min_pattern_size <= max_pattern_size <= {MAX_PATTERN_SIZE}."
+            raise ClientError(text, "repetition_detection")
+        if self.max_pattern_size and not 2 <= self.min_count < 2**31:
+            raise ClientError(f"min_count must be at least 2, got {self.min_count}.", "repetition_detection")
+
+
 class SamplingParams(msgspec.Struct, kw_only=True):
     """How to sample one request. Field names and defaults are vLLM's.
+
+    `stream_interval`: hand out a running answer after the first token and then every so many; None for every token.
 
     Raises:
         ClientError: a value is out of range; the message and `param` name it.
@@ -96,6 +117,8 @@ class SamplingParams(msgspec.Struct, kw_only=True):
     bad_words: list[str] | None = None
     # Set by the server, not by users: special tokens that give text, whatever skip_special_tokens says of the others.
     kept_special_token_ids: list[int] | None = None
+    stream_interval: int | None = None
+    repetition_detection: RepetitionDetectionParams | None = None
     # Set by the input processor, not by users: bad words as token ids, and the model's end-of-sequence ids.
     bad_words_token_ids: list[list[int]] | None = None
     eos_token_ids: list[int] = []
@@ -260,6 +283,8 @@ def _check_ranges(p: SamplingParams) -> None:
             f"must be less than or equal to max_tokens={p.max_tokens}",
             p.min_tokens,
         )
+    interval = p.stream_interval
+    need(interval is None or interval >= 1, "stream_interval", "must be at least 1", interval)
     for name in ("logprobs", "prompt_logprobs"):
         value = getattr(p, name)
         need(value is None or value >= -1, name, "must be -1 (all), 0 or more", value)

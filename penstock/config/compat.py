@@ -107,7 +107,7 @@ REFUSED = {
         swap-space:float=4|0 preemption-mode=recompute kv-offloading-size:float=0 kv-offloading-backend=native
         """,
     "it runs one step at a time and streams each token": """
-        num-scheduler-steps:int=1 multi-step-stream-outputs:bool=true stream-interval:int=1
+        num-scheduler-steps:int=1 multi-step-stream-outputs:bool=true
         disable-async-output-proc:bool
         """,
     "requests are admitted at every step, within --max-num-seqs and --max-num-batched-tokens": """

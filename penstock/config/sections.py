@@ -271,6 +271,7 @@ class ApiOptions:
     enable_force_include_usage: bool = option(False, "Send usage with every stream, asked for or not.")
     enable_server_load_tracking: bool = option(False, "Count the requests in flight for /load.")
     enable_tokenizer_info_endpoint: bool = option(False, "Serve /tokenizer_info: the tokenizer's configuration.")
+    stream_interval: int = option(1, "Tokens that a stream sends together, after the first; a request may say so, too.")
     sse_keep_alive_interval: float = option(15.0, "Seconds of silence after which a stream gets a comment; 0: none.")
 
 

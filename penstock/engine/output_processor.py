@@ -82,7 +82,7 @@ class OutputProcessor:
             aborts.append(answer.core_id)
         if answer.finish_reason is not None:
             self._ended(answer, output, now, aborts)
-        elif request.kind is FINAL_ONLY or not output.new_token_ids:
+        elif request.kind is FINAL_ONLY or not (output.new_token_ids and answer.dirty):
             return
         if request.on_output is not None:
             request.on_output()

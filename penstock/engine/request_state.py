@@ -33,7 +33,7 @@ class Answer:
     __slots__ = (
         *("request", "index", "core_id", "num_tokens", "cumulative_logprob", "finish_reason", "stop_reason"),
         *("_ids", "_pieces", "_logprobs", "_kind", "_detokenizer", "_at_end", "_formatter", "_with_logprobs"),
-        *("_show_logprobs", "_keep_last", "_end_ids", "dirty", "taken_finish", "last_time"),
+        *("_show_logprobs", "_keep_last", "_end_ids", "_interval", "_num_shown", "dirty", "taken_finish", "last_time"),
     )
 
     def __init__(
@@ -79,6 +79,8 @@ class Answer:
         self._keep_last = params.include_stop_str_in_output
         # A constraint may end an answer with a token that is part of it.
         self._end_ids = params.all_stop_token_ids if params.structured_outputs is not None else None
+        self._interval = params.stream_interval or 1
+        self._num_shown = 0
 
     def update(self, output: EngineOutput) -> bool:
         """Take what the core says after a step; true if a stop string ended the answer before the core did."""
@@ -86,7 +88,6 @@ class Answer:
         reason = output.finish_reason
         if not ids and reason is None:
             return False
-        self.dirty = True
         stopped = False
         if self._detokenizer is not None and not self._at_end:
             ids, stopped = self._add_text(ids, reason)
@@ -99,6 +100,8 @@ class Answer:
             self.finish_reason, self.stop_reason = "stop", self._detokenizer.stop_found
         elif reason is not None:
             self._end(reason, output.stop_reason)
+        shown = self._num_shown
+        self.dirty = not shown or self.num_tokens - shown >= self._interval or self.finish_reason is not None
         return stopped and reason is None
 
     def _add_text(self, ids: list[int], reason: FinishReason | None) -> tuple[list[int], bool]:
@@ -146,6 +149,7 @@ class Answer:
     def take(self) -> CompletionOutput:
         """The answer as its caller wants to see it now."""
         self.dirty = False
+        self._num_shown = self.num_tokens
         self.taken_finish = self.finish_reason is not None
         text = "".join(self._pieces)
         ids, logprobs = self._ids, self._logprobs

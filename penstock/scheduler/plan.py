@@ -24,6 +24,7 @@ class FinishReason(enum.IntEnum):
     ABORT = 2
     ERROR = 3
     TIMEOUT = 4  # its deadline passed while it waited; the front answers 408
+    REPETITION = 5
 
     def __str__(self) -> str:
         return self.name.lower()

@@ -7,6 +7,7 @@ import enum
 from penstock.kvcache.spec import KVSequence
 from penstock.params import SamplingParams
 from penstock.scheduler.plan import FinishReason
+from penstock.scheduler.repetition import repeats_itself
 
 
 class State(enum.Enum):
@@ -22,6 +23,7 @@ class Request(KVSequence):
         token_ids: the prompt and all that has been generated; generated tokens survive a preemption.
         num_computed: tokens whose KV will be in the cache once every step planned so far has run.
         room: tokens for which the worker has been told blocks; 0 if the worker does not know the request.
+        repetition: what counts as an answer that repeats itself; None for nothing.
         rank: place in the order of the policy, lower first; unique.
         max_total: length at which it ends, prompt and answer together.
         scheduled_time: when it was first admitted to run.
@@ -46,6 +48,7 @@ class Request(KVSequence):
         "priority",
         "prompt_logprobs_sent",
         "rank",
+        "repetition",
         "request_id",
         "room",
         "scheduled_time",
@@ -74,6 +77,8 @@ class Request(KVSequence):
         self.max_total = 0  # set on admission, with the context length
         self.eos_token_ids = frozenset(() if params.ignore_eos else params.eos_token_ids)
         self.end_token_ids = self.eos_token_ids | frozenset(params.stop_token_ids or ())
+        wanted = params.repetition_detection
+        self.repetition = wanted if wanted is not None and wanted.max_pattern_size else None
         self.rank: tuple[float, ...] = ()  # set on admission, by the policy
         self.state = State.WAITING
         self.num_computed = 0
@@ -99,4 +104,7 @@ class Request(KVSequence):
                 return count, FinishReason.STOP, None if is_eos else token_id
             if total >= self.max_total:
                 return count, FinishReason.LENGTH, None
+            wanted = self.repetition
+            if wanted and total >= self.min_total and repeats_itself(known, self.num_prompt_tokens, wanted):
+                return count, FinishReason.REPETITION, None
         return len(token_ids), None, None

@@ -69,6 +69,11 @@ class ChatTemplate:
         """Whether a source has this word in it."""
         return any(word in source for source in self._sources.values())
 
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Jinja sources by name."""
+        return self._sources
+
     def replaced(self, source: str | None = None, content_format: str | None = None) -> ChatTemplate:
         """The same with another source, as a request or an option may bring one, or another content format."""
         return ChatTemplate(

@@ -76,6 +76,23 @@ def test_delta_gives_what_is_new() -> None:
     assert last.outputs[0].token_ids == [EOS_ID]
 
 
+def test_an_interval_holds_tokens_together() -> None:
+    """The first token comes at once, the others by threes, the rest with the end."""
+    front = Front()
+    calls: list[int] = []
+    request = front.open(output_kind=DELTA, stream_interval=3)
+    request.on_output = lambda: calls.append(1)
+    ids = ids_of("the cat sat on the mat and the dog")[:7]
+    seen = []
+    for i, token_id in enumerate(ids):
+        front.core_says(request, [token_id], finish_reason=FinishReason.LENGTH if i == 6 else None)
+        output = request.take()
+        if output is not None:
+            seen.append(output.outputs[0].token_ids)
+    assert seen == [ids[:1], ids[1:4], ids[4:7]]
+    assert len(calls) == 3
+
+
 def test_cumulative_repeats_everything() -> None:
     front = Front()
     request = front.open()

@@ -18,6 +18,7 @@ DEFAULTED = (
     "presence_penalty",
     "frequency_penalty",
     "repetition_penalty",
+    "stream_interval",
 )
 PASSED = (
     "n",
@@ -32,18 +33,17 @@ PASSED = (
     "prompt_logprobs",
     "skip_special_tokens",
     "spaces_between_special_tokens",
+    "repetition_detection",
 )
 # Fields of vLLM that this server does not honour yet. A request that uses one is refused, never answered without it.
 UNSUPPORTED = {
     "logprob_token_ids": "logprob_token_ids is not supported by this server.",
     "thinking_token_budget": "thinking_token_budget needs a reasoning parser, and this server has none.",
-    "repetition_detection": "repetition_detection is not supported by this server.",
     "watermarking": "watermarking needs --watermark-config, which this server does not have.",
     "logits_processors": "logits_processors are not accepted in requests.",
     "kv_transfer_params": "kv_transfer_params need a KV connector, and this server has none.",
     "ec_transfer_params": "ec_transfer_params need an encoder-cache connector, and this server has none.",
     "vllm_xargs": "vllm_xargs are read by logits processors of the server, and it has none.",
-    "stream_interval": "stream_interval greater than 1 is not supported by this server.",
 }
 
 
@@ -51,7 +51,7 @@ def refuse_unsupported(request: SamplingFields) -> None:
     """Raise for the first field that is used and cannot be honoured."""
     for name, sentence in UNSUPPORTED.items():
         value = getattr(request, name)
-        if value and not (name == "stream_interval" and value == 1):
+        if value:
             raise ClientError(sentence, name)
     check_beams(request)
     if request.stream_options is not None and not request.stream:

@@ -11,15 +11,14 @@ import time
 import uuid
 from typing import Any, Protocol
 
-import msgspec
 from starlette.requests import Request
 
-from penstock import __version__
 from penstock.config.engine_config import EngineConfig
 from penstock.config.sections import ServerArgs
 from penstock.engine.input_processor import checked_salt
 from penstock.entrypoints.openai.answers import CompletionTokensDetails, PromptTokensDetails, Usage
 from penstock.entrypoints.openai.beams import open_beams
+from penstock.entrypoints.openai.fingerprint import fingerprint
 from penstock.entrypoints.openai.parser_options import answer_parsers
 from penstock.entrypoints.openai.prompts import Prompt, truncated
 from penstock.entrypoints.openai.types import SamplingFields
@@ -102,7 +101,7 @@ class Service:
         self.model_names = config.served_names
         self.model_root = config.path
         self.max_model_len = config.max_model_len
-        self.defaults = config.generation_defaults
+        self.defaults = {**config.generation_defaults, "stream_interval": args.stream_interval}
         self.tokenizer = engine.tokenizer
         self.template = _template(engine.chat_template, args)
         self.trust_request_template = args.trust_request_chat_template
@@ -114,8 +113,8 @@ class Service:
         self.cached_tokens_in_usage = args.enable_prompt_tokens_details
         self.force_usage = args.enable_force_include_usage
         self.keep_alive_s = args.sse_keep_alive_interval
-        self.fingerprint = _fingerprint(engine.config)
         self._marker_ids = [_ids_of(self.parsers.markers(tools), self.tokenizer) for tools in (False, True)]
+        self.fingerprint = fingerprint(engine.config, self.template.sources)
         self._max_queued = args.max_num_queued_reqs
         self._max_queued_tokens = args.max_num_queued_tokens
         self._max_queue_time = args.max_queue_time
@@ -258,11 +257,6 @@ def _ids_of(markers: tuple[str, ...], tokenizer: Tokenizer | None) -> list[int] 
         return None
     texts = ((i, tokenizer.added_tokens[i]) for i in sorted(tokenizer.special_ids))
     return [i for i, text in texts if any(text in m for m in markers)] or None
-
-
-def _fingerprint(config: EngineConfig) -> str:
-    digest = hashlib.sha256(msgspec.json.encode(config)).hexdigest()
-    return f"penstock-{__version__}-{digest[:8]}"
 
 
 async def last_output(outputs: OutputStream) -> RequestOutput:

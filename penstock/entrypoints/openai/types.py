@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from penstock.params import RepetitionDetectionParams
+
 Json = dict[str, Any]
 Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # what fits every wire; ranges proper come later
 Name = Annotated[str, msgspec.Meta(max_length=1024)]
@@ -44,6 +46,7 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     allowed_token_ids: list[Int] | None = None
     bad_words: list[str] | None = None
     prompt_logprobs: Int | None = None
+    repetition_detection: RepetitionDetectionParams | None = None
     logprob_token_ids: list[Int] | None = None
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None
@@ -74,7 +77,6 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     structural_tag: str | None = None
     # Known, and refused with a sentence until the part that honours them exists: see `sampling.UNSUPPORTED`.
     thinking_token_budget: Int | None = None
-    repetition_detection: Json | None = None
     watermarking: bool | None = None
     logits_processors: list[Any] | None = None
     kv_transfer_params: Json | None = None
