@@ -258,9 +258,9 @@ class AsyncLLM:
         """
         return await self._core.call(method, args)
 
-    async def reset_prefix_cache(self) -> bool:
-        """Forget cached prefixes; False if blocks are in use."""
-        return bool(await self.call("reset_prefix_cache"))
+    async def reset_prefix_cache(self, reset_running_requests: bool = False) -> bool:
+        """Forget cached prefixes; False if blocks are in use, unless those that use them may start again."""
+        return bool(await self.call("reset_prefix_cache", reset_running_requests))
 
     def get_default_sampling_params(self) -> SamplingParams:
         """Sampling parameters with the model's own defaults (generation_config.json)."""

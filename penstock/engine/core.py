@@ -116,9 +116,9 @@ class EngineCore:
             raise ClientError(f"the engine has no method {method!r}; known: {known}", "method")
         return getattr(self, method)(*args)
 
-    def reset_prefix_cache(self) -> bool:
-        """Forget all cached prefixes; False, and nothing happens, while requests run."""
-        return self.scheduler.reset_prefix_cache()
+    def reset_prefix_cache(self, reset_running_requests: bool = False) -> bool:
+        """Forget all cached prefixes; see `Scheduler.reset_prefix_cache`."""
+        return self.scheduler.reset_prefix_cache(reset_running_requests)
 
     def check_integrity(self) -> None:
         """Assert that KV blocks and requests are all accounted for."""

@@ -183,9 +183,9 @@ class LLM:
         """Sampling parameters with the model's own defaults (generation_config.json); a new object."""
         return self.engine.default_sampling_params()
 
-    def reset_prefix_cache(self) -> bool:
-        """Forget cached prefixes; False, and nothing happens, while requests are unfinished."""
-        return bool(self.engine.call("reset_prefix_cache"))
+    def reset_prefix_cache(self, reset_running_requests: bool = False) -> bool:
+        """Forget cached prefixes; False, and nothing happens, while requests run, unless those may start again."""
+        return bool(self.engine.call("reset_prefix_cache", reset_running_requests))
 
     def shutdown(self) -> None:
         """Free the model's memory; nothing can be generated afterwards."""

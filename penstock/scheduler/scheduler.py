@@ -366,8 +366,14 @@ class Scheduler:
 
     # ---- what others may know
 
-    def reset_prefix_cache(self) -> bool:
-        """Forget all cached prefixes; False, and nothing happens, while requests run."""
+    def reset_prefix_cache(self, reset_running_requests: bool = False) -> bool:
+        """Forget all cached prefixes; False, and nothing happens, while requests run.
+
+        Args:
+            reset_running_requests: let those that run start again from nothing, so that they do not keep it from that.
+        """
+        while reset_running_requests and self._running:
+            self._preempt(self._running.pop())
         return self.kv.reset()
 
     def stats(self) -> SchedulerStats:

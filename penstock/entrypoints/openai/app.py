@@ -16,7 +16,7 @@ from penstock import envs
 from penstock.config.engine_config import EngineConfig
 from penstock.config.sections import ServerArgs
 from penstock.engine.messages import Ready
-from penstock.entrypoints.openai import admin, openapi
+from penstock.entrypoints.openai import admin, openapi, tokenize
 from penstock.entrypoints.openai.auth import Authentication
 from penstock.entrypoints.openai.chat import chat_completions
 from penstock.entrypoints.openai.completions import completions
@@ -25,6 +25,7 @@ from penstock.entrypoints.openai.frame import ROUTE, Frame
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.gate import Gate
 from penstock.entrypoints.openai.guard import ClientGoneError
+from penstock.entrypoints.openai.invocations import invocations
 from penstock.errors import NotReadyError, StartError
 from penstock.observability.http_stats import HttpStats
 from penstock.observability.prometheus import CONTENT_TYPE, MetricsPage
@@ -94,16 +95,17 @@ def _add_routes(app: FastAPI, args: ServerArgs, http_stats: HttpStats) -> None:
         ("/metrics", "GET", metrics),
         ("/v1/models", "GET", admin.models),
         ("/v1/models/{model_id:path}", "GET", admin.model),
-        ("/tokenize", "POST", admin.tokenize),
-        ("/detokenize", "POST", admin.detokenize),
+        ("/tokenize", "POST", tokenize.tokenize),
+        ("/detokenize", "POST", tokenize.detokenize),
         ("/v1/completions", "POST", completions),
         ("/v1/chat/completions", "POST", chat_completions),
     ]
     if args.enable_tokenizer_info_endpoint:
-        routes.append(("/tokenizer_info", "GET", admin.tokenizer_info))
+        routes.append(("/tokenizer_info", "GET", tokenize.tokenizer_info))
     if envs.SERVER_DEV_MODE:
         routes.append(("/reset_prefix_cache", "POST", admin.reset_prefix_cache))
         routes.append(("/server_info", "GET", admin.server_info))
+    routes.append(("/invocations", "POST", invocations({path: handler for path, _, handler in routes})))
     for path, method, handler in routes:
         app.router.add_route(path, _endpoint(path, handler), [method], include_in_schema=False)
     document = openapi.document([(path, method) for path, method, _ in routes])

@@ -31,10 +31,15 @@ async def read_body(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
         BodyError: not JSON, or not of that type; `param` is "body.<place>".
         BodyTooLargeError: more than MAX_BODY_BYTES.
     """
+    return decode(await read_bytes(request), decoder)
+
+
+async def read_bytes(request: Request) -> bytes:
+    """The body as it came; it must be announced as JSON."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise BodyError("1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed")
-    return decode(await _read(request), decoder)
+    return await _read(request)
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:

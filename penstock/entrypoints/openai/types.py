@@ -127,6 +127,8 @@ class TokenizeRequest(msgspec.Struct, kw_only=True):
     chat_template: str | None = None
     chat_template_kwargs: Json | None = None
     tools: list[Json] | None = None
+    documents: list[Json] | None = None
+    reasoning_effort: Name | None = None
 
 
 class DetokenizeRequest(msgspec.Struct, kw_only=True):
