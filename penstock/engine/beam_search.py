@@ -6,7 +6,7 @@ those in. The rules (what may finish, scores, when to stop) are those of transfo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -170,22 +170,29 @@ class BeamSearch:
 
 
 def beam_outputs(
-    search: BeamSearch, count: int, tokenizer: Tokenizer | None, show_logprobs: bool
+    search: BeamSearch, count: int, tokenizer: Tokenizer | None, as_text: Callable[[list[int]], str] | None = None
 ) -> list[CompletionOutput]:
-    """The best `count` sequences as answers of a request."""
-    return [_output(search, i, beam, tokenizer, show_logprobs) for i, beam in enumerate(search.finished[:count])]
+    """The best `count` sequences as answers of a request, with log probabilities.
 
-
-def _output(
-    search: BeamSearch, index: int, beam: Beam, tokenizer: Tokenizer | None, show_logprobs: bool
-) -> CompletionOutput:
-    """The token that ended an answer gives no text unless that is asked for."""
-    params, ids, text, logprobs = search.params, beam.token_ids, "", None
-    if tokenizer is not None:
-        shown = ids[:-1] if beam.finish_reason == "stop" and not params.include_stop_str_in_output else ids
-        text = tokenizer.decode(shown, skip_special_tokens=params.skip_special_tokens)
-    if show_logprobs:
+    Args:
+        tokenizer: spells the tokens of the log probabilities.
+        as_text: the text of an answer's tokens; None for no text.
+    """
+    outputs = []
+    for index, beam in enumerate(search.finished[:count]):
+        ids, ended = beam.token_ids, beam.finish_reason == "stop"
+        # The token that ended an answer gives no text unless that is asked for.
+        shown = ids[:-1] if ended and not search.params.include_stop_str_in_output else ids
         formatter = LogprobFormatter(tokenizer)
-        logprobs = [formatter.position(entry) for entry in beam.chosen]
-    stop_reason = ids[-1] if beam.finish_reason == "stop" and ids[-1] in search.stop_ids else None
-    return CompletionOutput(index, text, ids, beam.total, logprobs, beam.finish_reason, stop_reason)
+        outputs.append(
+            CompletionOutput(
+                index,
+                "" if as_text is None else as_text(shown),
+                ids,
+                beam.total,
+                [formatter.position(entry) for entry in beam.chosen],
+                beam.finish_reason,
+                ids[-1] if ended and ids[-1] in search.stop_ids else None,
+            )
+        )
+    return outputs

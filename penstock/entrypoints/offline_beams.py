@@ -77,7 +77,7 @@ class OfflineBeams:
     def _output(self, ids: list[int], search: BeamSearch) -> BeamSearchOutput:
         tokenizer = self._engine.tokenizer
         sequences = []
-        for beam in beam_outputs(search, self._params.beam_width, tokenizer, show_logprobs=True):
+        for beam in beam_outputs(search, self._params.beam_width, tokenizer):
             text = None
             if tokenizer is not None:
                 shown = beam.token_ids

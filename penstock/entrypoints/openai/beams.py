@@ -55,8 +55,7 @@ class BeamStream:
         first: the request of the prompt itself; its answer begins the search.
         search: not begun.
         submit: sends token ids to the engine.
-        count: how many of the best sequences are wanted.
-        params: the request's own.
+        params: the request's: how many of the best sequences it wants, and how it wants to see them.
     """
 
     def __init__(
@@ -64,17 +63,15 @@ class BeamStream:
         first: OutputStream,
         search: BeamSearch,
         submit: Submit,
-        count: int,
+        params: SamplingParams,
         tokenizer: Tokenizer | None,
-        show_logprobs: bool,
     ):
         self.prompt_token_ids = first.prompt_token_ids
         self._open = [first]
         self._search = search
         self._submit = submit
-        self._count = count
+        self._params = params
         self._tokenizer = tokenizer
-        self._show_logprobs = show_logprobs
         self._over = False
 
     def __aiter__(self) -> BeamStream:
@@ -93,9 +90,24 @@ class BeamStream:
                 self._search.update([_position(o) for o in await self._take()])
         finally:
             self.close()
-        outputs = beam_outputs(self._search, self._count, self._tokenizer, self._show_logprobs)
-        answer.outputs, answer.finished = outputs, True
+        as_text = None if self._tokenizer is None else self._text
+        answer.outputs = beam_outputs(self._search, self._params.n, self._tokenizer, as_text)
+        if self._params.logprobs is None:
+            for output in answer.outputs:
+                output.logprobs = None
         return answer
+
+    def _text(self, ids: list[int]) -> str:
+        """As the engine would stream it behind the prompt."""
+        tokenizer, params = self._tokenizer, self._params
+        assert tokenizer is not None
+        stream = tokenizer.text_stream(
+            skip_special_tokens=params.skip_special_tokens,
+            spaces_between_special_tokens=params.spaces_between_special_tokens,
+            at_start=all(i in tokenizer.special_ids for i in self.prompt_token_ids),
+            kept_ids=params.kept_special_token_ids or (),
+        )
+        return stream.feed(ids) + stream.finish()
 
     def close(self) -> None:
         """Abort what is open in the engine. Safe to call at any time."""
@@ -128,6 +140,8 @@ async def open_beams(
     Raises:
         ClientError: the request cannot be done; nothing was started.
     """
+    if params.structured_outputs is not None:
+        raise ClientError("a forced tool call cannot be combined with beam search.", "tool_choice")
     early = body.early_stopping
     beam_params = BeamSearchParams(
         beam_width=params.best_of or params.n,
@@ -135,7 +149,6 @@ async def open_beams(
         ignore_eos=params.ignore_eos,
         length_penalty=1.0 if body.length_penalty is None else body.length_penalty,
         include_stop_str_in_output=params.include_stop_str_in_output,
-        skip_special_tokens=params.skip_special_tokens,
         early_stopping=False if early is None else early,
         min_tokens=params.min_tokens,
     )
@@ -148,7 +161,7 @@ async def open_beams(
     )
     first = await submit_prompt(search.step_params(params.prompt_logprobs))
     search.limit(model.max_model_len - len(first.prompt_token_ids))
-    return BeamStream(first, search, submit, params.n, tokenizer, params.logprobs is not None)
+    return BeamStream(first, search, submit, params, tokenizer)
 
 
 def _position(output: RequestOutput) -> PositionLogprobs:
