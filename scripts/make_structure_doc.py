@@ -47,6 +47,7 @@ FOLDERS: dict[str, tuple[int, str]] = {
     "parsers/tool": (14, "one file per form of tool call"),
     "parsers/reasoning": (14, "one file per form of reasoning"),
     "entrypoints": (15, "the doors: command line, the LLM class, the server"),
+    "entrypoints/anthropic": (15, "Anthropic's messages, a form over the conversations of entrypoints/openai"),
     "entrypoints/openai": (15, "the OpenAI-compatible server"),
     "benchmarks": (16, "load and measurements: `penstock bench`"),
 }

@@ -16,6 +16,8 @@ from penstock import envs
 from penstock.config.engine_config import EngineConfig
 from penstock.config.sections import ServerArgs
 from penstock.engine.messages import Ready
+from penstock.entrypoints.anthropic.count_tokens import count_tokens
+from penstock.entrypoints.anthropic.messages import messages
 from penstock.entrypoints.openai import admin, openapi, tokenize
 from penstock.entrypoints.openai.auth import Authentication
 from penstock.entrypoints.openai.chat import chat_completions
@@ -99,6 +101,8 @@ def _add_routes(app: FastAPI, args: ServerArgs, http_stats: HttpStats) -> None:
         ("/detokenize", "POST", tokenize.detokenize),
         ("/v1/completions", "POST", completions),
         ("/v1/chat/completions", "POST", chat_completions),
+        ("/v1/messages", "POST", messages),
+        ("/v1/messages/count_tokens", "POST", count_tokens),
     ]
     if args.enable_tokenizer_info_endpoint:
         routes.append(("/tokenizer_info", "GET", tokenize.tokenizer_info))
@@ -140,7 +144,7 @@ def _endpoint(path: str, handler: Handler) -> Callable[[Request], Awaitable[Resp
         except ClientGoneError:
             return Response(status_code=499)  # nobody reads it
         except Exception as e:  # the boundary of one request
-            return error_response(e)
+            return error_response(e, request.scope)
 
     return endpoint
 
@@ -183,4 +187,4 @@ def api_keys(args: ServerArgs) -> list[str]:
 
 
 async def _on_exception(request: Request, exc: Exception) -> Response:
-    return error_response(exc)
+    return error_response(exc, request.scope)

@@ -37,7 +37,7 @@ class Authentication:
                 await receive()
                 await send({"type": "websocket.close", "code": 1008})
                 return
-            await error_response(UnauthorizedError("A valid API key is required."))(scope, receive, send)
+            await error_response(UnauthorizedError("A valid API key is required."), scope)(scope, receive, send)
             return
         if len(self._digests) > 1:
             scope[TENANT] = digest.hex()[:16]

@@ -1,4 +1,4 @@
-"""Exceptions to OpenAI's error JSON: the one place that knows status, `type`, `param` and the retry headers.
+"""Exceptions to error JSON: the one place that knows status, `type`, `param` and the retry headers.
 
 An exception that is not one of ours is logged with an id and answered without its text.
 """
@@ -13,8 +13,11 @@ import uuid
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
+from penstock.entrypoints.anthropic.errors import anthropic_error
 from penstock.entrypoints.openai.answers import ErrorAnswer, ErrorObject
+from penstock.entrypoints.openai.paths import speaks_anthropic
 from penstock.errors import (
     ClientError,
     DeadlineError,
@@ -76,12 +79,11 @@ def error_json(exc: BaseException) -> bytes:
     return msgspec.json.encode(ErrorAnswer(error_object(exc)))
 
 
-def error_response(exc: BaseException) -> Response:
-    """The whole HTTP answer for `exc`."""
+def error_response(exc: BaseException, scope: Scope) -> Response:
+    """The whole HTTP answer for `exc`, in the form of the API that the request is for."""
     error = error_object(exc)
-    return Response(
-        msgspec.json.encode(ErrorAnswer(error)), error.code, headers=_headers(exc), media_type="application/json"
-    )
+    body = anthropic_error(error) if speaks_anthropic(scope) else msgspec.json.encode(ErrorAnswer(error))
+    return Response(body, error.code, headers=_headers(exc), media_type="application/json")
 
 
 def _headers(exc: BaseException) -> dict[str, str]:

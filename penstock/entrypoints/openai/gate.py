@@ -33,7 +33,7 @@ class Gate:
                 raise NotReadyError("The server has no engine yet.")
             front.check_admits()
         except (NotReadyError, EngineDeadError) as e:
-            response = error_response(e)
+            response = error_response(e, scope)
             if front is not None and front.draining:
                 response.headers["Connection"] = "close"
             await response(scope, receive, send)

@@ -11,6 +11,8 @@ ALWAYS_OPEN = frozenset({"/health", "/ping", "/ready", "/version"})
 # Not counted among the HTTP metrics: their callers are monitors.
 UNCOUNTED = frozenset({"/metrics", "/health", "/load", "/ping", "/version", "/server_info", "/ready"})
 
+MESSAGES = "/v1/messages"
+
 
 def route_path(scope: Scope) -> str:
     """The path below `root_path`, as the router sees it; never built from the Host header."""
@@ -19,3 +21,9 @@ def route_path(scope: Scope) -> str:
     if root and (path == root or path.startswith(root + "/")):
         return path[len(root) :]
     return path
+
+
+def speaks_anthropic(scope: Scope) -> bool:
+    """Whether the path belongs to Anthropic's API, whose errors have another form."""
+    path = route_path(scope)
+    return path == MESSAGES or path.startswith(MESSAGES + "/")

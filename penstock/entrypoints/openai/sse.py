@@ -1,7 +1,7 @@
 """Server-sent events: an iterator of encoded events becomes a streaming answer.
 
-Before the first byte an exception is a plain HTTP error; after it an error event and [DONE]. A silent stream gets
-comments; a client that leaves or stops reading ends the iterator. Knows nothing of what the events say.
+Before the first byte an exception is a plain HTTP error; after it an error event. A silent stream gets comments; a
+client that leaves or stops reading ends the iterator. Knows nothing of what the events say.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -25,20 +26,45 @@ _HEADERS = [
 ]
 
 
+class StreamForm(msgspec.Struct, frozen=True):
+    """What the streams of an API hold besides the events of an answer.
+
+    Attributes:
+        end: sent after the last event.
+        silence: sent when nothing else has been sent for a while; clients ignore it.
+        error: makes the last events of a stream that fails.
+    """
+
+    end: bytes
+    silence: bytes
+    error: Callable[[BaseException], bytes]
+
+
+OPENAI = StreamForm(DONE, KEEP_ALIVE, lambda exc: b"data: " + error_json(exc) + b"\n\n" + DONE)
+
+
 class EventStream(Response):
     """Answer that sends `events` as they come.
 
     Args:
         events: whole events ("data: ...", two line ends), one or several per item.
         close: called once, when the stream is over for whatever reason; it releases what the events come from.
-        keep_alive_s: seconds of silence after which a comment is sent; 0 for none.
+        keep_alive_s: seconds of silence after which `form.silence` is sent; 0 for never.
+        form: of the API.
     """
 
-    def __init__(self, events: AsyncIterator[bytes], close: Callable[[], None], keep_alive_s: float = 15.0):
+    def __init__(
+        self,
+        events: AsyncIterator[bytes],
+        close: Callable[[], None],
+        keep_alive_s: float = 15.0,
+        form: StreamForm = OPENAI,
+    ):
         super().__init__()
         self._events = events
         self._close = close
         self._keep_alive_s = keep_alive_s
+        self._form = form
         self._started = False
         self._sending_since: float | None = None
         self._last_sent = 0.0
@@ -69,7 +95,7 @@ class EventStream(Response):
         send = self._send
         async for chunk in self._events:
             await send(chunk)
-        await self._send(DONE, last=True)
+        await self._send(self._form.end, last=True)
 
     async def _send(self, data: bytes, last: bool = False) -> None:
         if not self._started:
@@ -83,10 +109,9 @@ class EventStream(Response):
 
     async def _fail(self, exc: Exception, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._started:
-            await error_response(exc)(scope, receive, send)
+            await error_response(exc, scope)(scope, receive, send)
             return
-        event = b"data: " + error_json(exc) + b"\n\n" + DONE
-        await send({"type": "http.response.body", "body": event, "more_body": False})
+        await send({"type": "http.response.body", "body": self._form.error(exc), "more_body": False})
 
     def _arm(self, guard: Guard) -> None:
         """Look after the stream once per keep-alive interval, not once per token."""
@@ -101,7 +126,7 @@ class EventStream(Response):
                 guard.stop(ClientGoneError())
                 return
         elif self._keep_alive_s and silent_s >= interval * 0.99:
-            self._comment = self._loop.create_task(self._send(KEEP_ALIVE))
+            self._comment = self._loop.create_task(self._send(self._form.silence))
             silent_s = 0.0
         wait_s = interval - silent_s if 0.0 <= silent_s < interval else interval
         self._timer = self._loop.call_later(max(wait_s, 0.01), self._look, guard, interval)
