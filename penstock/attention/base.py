@@ -24,6 +24,8 @@ class HeadLayout:
         windows: per layer, how many tokens back (itself included) a token sees; None for all. Its length is the
             number of layers.
         scale: factor on the scores before the softmax.
+        causal: a token sees nothing behind itself. Otherwise it sees its whole row, all of which runs in one step, and
+            nothing is kept: all layers write to the same memory.
     """
 
     num_heads: int
@@ -31,10 +33,19 @@ class HeadLayout:
     head_dim: int
     scale: float
     windows: tuple[int | None, ...]
+    causal: bool = True
+
+    def __post_init__(self) -> None:
+        assert self.causal or not any(self.windows), "windows are for causal attention"
 
     @property
     def num_layers(self) -> int:
         return len(self.windows)
+
+    @property
+    def num_kept_layers(self) -> int:
+        """Layers with memory of their own."""
+        return self.num_layers if self.causal else 1
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ class AttentionBackend(ABC):
 
     @abstractmethod
     def bytes_per_block(self) -> int:
-        """Bytes of keys and values that one block takes in all layers."""
+        """Bytes of keys and values that one block takes in all layers together."""
 
     @abstractmethod
     def allocate(self, num_blocks: int) -> None:
@@ -99,7 +110,7 @@ class AttentionBackend(ABC):
         norms: HeadNorms | None,
         meta: Any,
     ) -> torch.Tensor:
-        """Norm and rotate queries and keys, store keys and values, and attend causally over the rows' contexts.
+        """Norm and rotate queries and keys, store keys and values, and attend over the rows' contexts.
 
         All keys and values are stored before any are read: a row of this step may read what another row of it writes.
 
@@ -108,7 +119,7 @@ class AttentionBackend(ABC):
             angles: (cos_TF, sin_TF) in float32, see `ops/rotary.py`.
 
         Returns:
-            [T, H D] of the queries' type. Each token's bits depend only on its own row up to its position.
+            [T, H D] of the queries' type. Each token's bits depend only on what it sees of its own row.
         """
 
 

@@ -55,13 +55,13 @@ class PackedAttention(AttentionBackend):
 
     def bytes_per_block(self) -> int:
         size: int = self._store.block_bytes()
-        return size * self.layout.num_layers
+        return size * self.layout.num_kept_layers
 
     def allocate(self, num_blocks: int) -> None:
         size = (num_blocks, self._store.block_bytes())
-        layers = range(self.layout.num_layers)
+        layers = range(self.layout.num_kept_layers)
         self._memory = [lazy_zeros(size, torch.uint8, self.device, huge_pages=True) for _ in layers]
-        self._data = [memory.data_ptr() for memory in self._memory]
+        self._data = [self._memory[i % len(layers)].data_ptr() for i in range(self.layout.num_layers)]
 
     def build(self, step: AttentionStep) -> PackedMetadata:
         return PackedMetadata(
@@ -100,7 +100,8 @@ class PackedAttention(AttentionBackend):
             layout.num_heads,
         )
         out_TN = qkv_TN.new_empty(tokens, layout.num_heads * layout.head_dim)
-        kernels.native.paged_attention(
+        attend = kernels.native.paged_attention if layout.causal else kernels.native.bidirectional_attention
+        attend(
             self._store,
             data,
             self._type,

@@ -69,6 +69,7 @@ def cut(
     block_size: int,
     window: int | None,
     at_once: dict[int, int],
+    causal: bool = True,
 ) -> list[QueryBlocks]:
     """All query blocks of a step.
 
@@ -79,12 +80,14 @@ def cut(
         unit: keys that lie together in memory; tile and block_size are multiples of it.
         window: how many tokens back (itself included) a token sees; None for all.
         at_once: height -> how many blocks to compute together.
+        causal: a token sees nothing behind itself; otherwise all of its row.
     """
     by_height: dict[int, list[_Piece]] = defaultdict(list)
-    for height, piece in _pieces(step, group, plan, tile, window):
+    for height, piece in _pieces(step, group, plan, tile, window, causal):
         by_height[height].append(piece)
     tables = _tables_by_tile(step.block_tables_RB, block_size // unit, tile // unit)
-    positions = step.positions_T.cpu().numpy()
+    # Of the last token that each one sees.
+    positions = step.positions_T.cpu().numpy() if causal else np.repeat(step.context_lens, step.query_lens) - 1
     blocks = []
     for height, pieces in by_height.items():
         pieces.sort(key=lambda p: -p.num_tiles)
@@ -95,7 +98,7 @@ def cut(
 
 
 def _pieces(
-    step: AttentionStep, group: int, plan: RowPlan, tile: int, window: int | None
+    step: AttentionStep, group: int, plan: RowPlan, tile: int, window: int | None, causal: bool
 ) -> Iterator[tuple[int, _Piece]]:
     row_start = 0
     cuts: dict[int, list[tuple[int, int, int]]] = {}  # by length: in most steps nearly all rows have one token
@@ -104,7 +107,7 @@ def _pieces(
             cuts[length] = list(plan.pieces(length * group))
         for start, stop, height in cuts[length]:
             first = context - length + start // group
-            last = context - length + (stop - 1) // group
+            last = context - length + (stop - 1) // group if causal else context - 1
             first_tile = 0 if window is None else max(0, first - window + 1) // tile
             yield height, _Piece(row_start + start, row_start + stop, row, first_tile, last // tile - first_tile + 1)
         row_start += length * group

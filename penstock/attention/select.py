@@ -41,6 +41,7 @@ def create_backend(
         head_dim=shape.head_dim,
         scale=shape.head_dim**-0.5,
         windows=shape.layer_windows or (None,) * shape.num_layers,
+        causal=shape.causal,
     )
     assert layout.num_layers == shape.num_layers
     kv_dtype = kv_dtype or str(dtype).removeprefix("torch.")

@@ -60,12 +60,13 @@ class TorchPagedAttention(AttentionBackend):
 
     def bytes_per_block(self) -> int:
         heads = self.layout.num_kv_heads * self.layout.head_dim
-        return 2 * self.layout.num_layers * self.block_size * heads * self.store_dtype.itemsize
+        return 2 * self.layout.num_kept_layers * self.block_size * heads * self.store_dtype.itemsize
 
     def allocate(self, num_blocks: int) -> None:
         size = (num_blocks, self.block_size, self.layout.num_kv_heads, self.layout.head_dim)
         for store in (self.keys, self.values):
-            store[:] = [lazy_zeros(size, self.store_dtype, self.device) for _ in range(self.layout.num_layers)]
+            kept = [lazy_zeros(size, self.store_dtype, self.device) for _ in range(self.layout.num_kept_layers)]
+            store[:] = kept * (self.layout.num_layers // len(kept))
 
     def build(self, step: AttentionStep) -> TorchPagedMetadata:
         blocks = {
@@ -78,6 +79,7 @@ class TorchPagedAttention(AttentionBackend):
                 block_size=self.block_size,
                 window=window,
                 at_once=self.at_once,
+                causal=self.layout.causal,
             )
             for window in set(self.layout.windows)
         }

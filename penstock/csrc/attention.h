@@ -31,6 +31,7 @@ constexpr int64_t run_tokens = 1024;
 struct AttentionItem {
   int32_t row, first_token, tokens;
   int32_t position;             // of the first token
+  int32_t stop_key;             // one behind the last key that any of its tokens sees
   int32_t first_run, stop_run;
   int32_t partial;              // where the sums of the first run go, -1: this item has all runs and writes the output
 };
@@ -44,6 +45,7 @@ struct PagedAttention {
   int64_t group;                // query heads per head
   float scale;
   int64_t window;               // how many tokens back, itself included, a token sees
+  bool causal;                  // a token does not see those behind it; otherwise it sees its whole row
   const int32_t* tables;        // block tables, one row for each batch row
   int64_t table_stride;
   const AttentionItem* items;
@@ -63,6 +65,6 @@ struct AttentionPlan {
   int64_t num_merges, num_partials, partial_rows;
 };
 AttentionPlan plan_attention(const int32_t* query_lens, const int32_t* context_lens, int64_t rows, int64_t group,
-                             int64_t heads, int64_t window, int threads);
+                             int64_t heads, int64_t window, bool causal, int threads);
 
 }  // namespace penstock

@@ -18,8 +18,7 @@ struct Buffers {
 thread_local Buffers buffers;
 
 int64_t keys_of(const AttentionItem& item, int64_t window) {
-  const int64_t last = item.position + item.tokens;
-  return std::min<int64_t>(last, item.tokens + window - 1);
+  return std::min<int64_t>(item.stop_key, item.tokens + window - 1);
 }
 
 int64_t cost_of(const AttentionItem& item, int64_t window) {
@@ -28,15 +27,16 @@ int64_t cost_of(const AttentionItem& item, int64_t window) {
 }
 
 void cut_rows(const int32_t* query_lens, const int32_t* context_lens, int64_t rows, int64_t most, int64_t window,
-              std::vector<AttentionItem>& items) {
+              bool causal, std::vector<AttentionItem>& items) {
   int32_t token = 0;
   for (int32_t row = 0; row < rows; ++row) {
     int32_t position = context_lens[row] - query_lens[row];
     for (int32_t left = query_lens[row]; left > 0;) {
       const int32_t count = static_cast<int32_t>(std::min<int64_t>(left, most));
-      const int64_t first = std::max<int64_t>(0, position - window + 1), last = position + count - 1;
-      items.push_back({row, token, count, position, static_cast<int32_t>(first / run_tokens),
-                       static_cast<int32_t>(last / run_tokens) + 1, -1});
+      const int64_t first = std::max<int64_t>(0, position - window + 1);
+      const int32_t stop = causal ? position + count : context_lens[row];
+      items.push_back({row, token, count, position, stop, static_cast<int32_t>(first / run_tokens),
+                       static_cast<int32_t>((stop - 1) / run_tokens) + 1, -1});
       token += count, position += count, left -= count;
     }
   }
@@ -45,10 +45,10 @@ void cut_rows(const int32_t* query_lens, const int32_t* context_lens, int64_t ro
 }  // namespace
 
 AttentionPlan plan_attention(const int32_t* query_lens, const int32_t* context_lens, int64_t rows, int64_t group,
-                             int64_t heads, int64_t window, int threads) {
+                             int64_t heads, int64_t window, bool causal, int threads) {
   auto& [items, cut, merges] = buffers;
   items.clear(), cut.clear(), merges.clear();
-  cut_rows(query_lens, context_lens, rows, std::max<int64_t>(1, item_rows / group), window, items);
+  cut_rows(query_lens, context_lens, rows, std::max<int64_t>(1, item_rows / group), window, causal, items);
   int64_t total = 0, num_partials = 0;
   for (const auto& item : items) total += cost_of(item, window) * heads;
   const int64_t share = total / (threads * shares);

@@ -22,12 +22,13 @@ void store_qkv_of(const KVStore& store, Address data, int type, Address qkv, Add
              at<float>(sin), angles, at<int64_t>(slots), tokens, query_heads});
 }
 
+template <bool causal>
 void attend(const KVStore& store, Address data, int type, Address q, int64_t q_stride, Address out, int64_t group,
             float scale, int64_t window, Address query_lens, Address context_lens, int64_t rows, Address tables,
             int64_t table_stride) {
   const auto plan = plan_attention(at<int32_t>(query_lens), at<int32_t>(context_lens), rows, group, store.heads, window,
-                                   num_threads());
-  paged_attention({of_layer(store, data), static_cast<Type>(type), at(q), q_stride, at(out), group, scale, window,
+                                   causal, num_threads());
+  paged_attention({of_layer(store, data), static_cast<Type>(type), at(q), q_stride, at(out), group, scale, window, causal,
                    at<int32_t>(tables), table_stride, plan.items, plan.num_items, plan.merges, plan.num_merges,
                    plan.num_partials, plan.partial_rows});
 }
@@ -42,7 +43,8 @@ void bind_attention(nb::module_& m) {
            })
       .def("block_bytes", [](const KVStore& store) { return KVLayout(store).block_bytes(); });
   m.def("store_qkv", &store_qkv_of, NoGil());
-  m.def("paged_attention", &attend, NoGil());
+  m.def("paged_attention", &attend<true>, NoGil());
+  m.def("bidirectional_attention", &attend<false>, NoGil());
 }
 
 }  // namespace penstock

@@ -67,8 +67,8 @@ struct Row {
   int first, stop;  // keys of the tile that it sees
 };
 
-inline Row seen(int64_t position, int64_t tile_start, int64_t window) {
-  const int64_t first = position - window + 1 - tile_start, stop = position + 1 - tile_start;
+inline Row seen(int64_t position, int64_t stop_key, int64_t tile_start, int64_t window) {
+  const int64_t first = position - window + 1 - tile_start, stop = stop_key - tile_start;
   return {static_cast<int>(first < 0 ? 0 : first), static_cast<int>(stop > tile_tokens ? tile_tokens : stop)};
 }
 
@@ -178,7 +178,7 @@ class Item {
   }
 
   void add_run(int64_t run) {
-    const int64_t last = item_.position + item_.tokens - 1, first = item_.position - a_.window + 1;
+    const int64_t last = item_.stop_key - 1, first = item_.position - a_.window + 1;
     const int64_t seen_tile = first > 0 ? first / tile_tokens : 0;
     int64_t tile = run * run_tiles, stop = tile + run_tiles;
     if (tile < seen_tile) tile = seen_tile;
@@ -189,7 +189,7 @@ class Item {
   void add_tile(int64_t index, int64_t last) {
     const int64_t start = index * tile_tokens;
     // Rows see a tile one after the other: those before see nothing of it yet, those behind nothing any more.
-    int64_t token = start - item_.position, stop = start + tile_tokens - 1 + a_.window - item_.position;
+    int64_t token = a_.causal ? start - item_.position : 0, stop = start + tile_tokens - 1 + a_.window - item_.position;
     if (token < 0) token = 0;
     if (stop > item_.tokens) stop = item_.tokens;
     const Tile tile = tiles_.load(start, last, (stop - token) * a_.group <= max_rows);
@@ -202,18 +202,23 @@ class Item {
     }
   }
 
+  Row seen_by(int64_t token, int64_t tile_start) const {
+    const int64_t position = item_.position + token;
+    return seen(position, a_.causal ? position + 1 : item_.stop_key, tile_start, a_.window);
+  }
+
   template <int R>
   void add_rows(int64_t r, int64_t start, const Tile& tile, bool fetch) {
     alignas(64) float score[R * tile_tokens];
     alignas(64) typename F::Element weights[R * tile_tokens];
     float fade[R];
     const int64_t depth = a_.store.depth;
-    const Row last = seen(item_.position + (r + R - 1) / a_.group, start, a_.window);
+    const Row last = seen_by((r + R - 1) / a_.group, start);
     const int units = static_cast<int>((last.stop + unit_tokens - 1) / unit_tokens);
     multiply_keys<F, R>(units, q_ + r * depth, depth, tile.keys, fetch ? tile.next_keys : nullptr, depth,
                         a_.scale * log2_e, score);
     for (int i = 0; i < R; ++i) {
-      const Row row = seen(item_.position + (r + i) / a_.group, start, a_.window);
+      const Row row = seen_by((r + i) / a_.group, start);
       fade[i] = weigh<F>(score + i * tile_tokens, row, tile, run_.high[r + i], run_.norm + (r + i) * W,
                          weights + i * tile_tokens);
     }
