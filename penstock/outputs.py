@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from typing import Any
 
 import msgspec
@@ -102,10 +104,62 @@ class BeamSearchOutput(msgspec.Struct):
     sequences: list[BeamSearchSequence]
 
 
-class PoolingOutput(msgspec.Struct):
-    """Pooled hidden states of one request: a vector, or one vector per token."""
+class Floats(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """An array of float32 that crosses processes.
 
-    data: list[Any]
+    Attributes:
+        shape: one size, or two: rows and columns.
+        raw: the numbers, row after row, little-endian.
+    """
+
+    shape: list[int]
+    raw: bytes
+
+    def tolist(self) -> list[Any]:
+        """The numbers, as a list or a list of rows."""
+        numbers = array("f", self.raw)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        if len(self.shape) == 1:
+            return numbers.tolist()
+        rows, columns = self.shape
+        return [numbers[i * columns : (i + 1) * columns].tolist() for i in range(rows)]
+
+
+class PoolingOutput(msgspec.Struct):
+    """What a model pooled of one request.
+
+    Attributes:
+        data: `Floats`; from `LLM.encode` a torch tensor. A vector, or one vector per token.
+    """
+
+    data: Any
+
+
+class EmbeddingOutput(msgspec.Struct):
+    """A vector for a text."""
+
+    embedding: list[float]
+
+    @property
+    def hidden_size(self) -> int:
+        return len(self.embedding)
+
+
+class ClassificationOutput(msgspec.Struct):
+    """A score for every label, in the model's order."""
+
+    probs: list[float]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.probs)
+
+
+class ScoringOutput(msgspec.Struct):
+    """How well two texts fit together."""
+
+    score: float
 
 
 class PoolingRequestOutput(msgspec.Struct):
@@ -113,6 +167,18 @@ class PoolingRequestOutput(msgspec.Struct):
 
     request_id: str
     prompt_token_ids: list[int]
-    outputs: PoolingOutput
+    outputs: Any  # PoolingOutput, EmbeddingOutput, ClassificationOutput or ScoringOutput
     finished: bool = True
     num_cached_tokens: int | None = None
+
+
+class EmbeddingRequestOutput(PoolingRequestOutput):
+    """Its `outputs` is an EmbeddingOutput."""
+
+
+class ClassificationRequestOutput(PoolingRequestOutput):
+    """Its `outputs` is a ClassificationOutput."""
+
+
+class ScoringRequestOutput(PoolingRequestOutput):
+    """Its `outputs` is a ScoringOutput."""

@@ -21,6 +21,8 @@ MAX_REPETITION_PENALTY = 1e6  # far beyond any use, and with its inverse well in
 GREEDY_BELOW = 1e-5  # temperatures below this are greedy
 LOWEST_TEMPERATURE = 0.01  # and those between are raised to this, which keeps the softmax in range
 
+POOLING_TASKS = ("embed", "classify", "token_embed", "token_classify")
+
 _NUMBERS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
 _INTEGERS = (
     *("n", "top_k", "min_tokens", "best_of", "seed", "max_tokens", "logprobs", "prompt_logprobs", "stream_interval"),
@@ -170,12 +172,60 @@ class SamplingParams(msgspec.Struct, kw_only=True):
 
 
 class PoolingParams(msgspec.Struct, kw_only=True):
-    """How to pool one request's hidden states."""
+    """How to pool one request's hidden states. Field names and defaults are vLLM's.
+
+    Attributes:
+        task: embed, classify, token_embed or token_classify; None for the model's own.
+        dimensions: keep the first so many of an embedding; for models that were trained for it.
+        use_activation: normalize embeddings, make scores of logits; None for the model's own way. `normalize`,
+            `softmax` and `activation` are older names of it.
+        step_tag_id, returned_token_ids: over what the model's configuration says, for pooling by steps.
+        skip_reading_prefix_cache: compute every token.
+
+    Raises:
+        ClientError: a value has a wrong type or is out of range; the message and `param` name it.
+    """
 
     task: str | None = None
     dimensions: int | None = None
     use_activation: bool | None = None
+    normalize: bool | None = None
+    softmax: bool | None = None
+    activation: bool | None = None
+    step_tag_id: int | None = None
+    returned_token_ids: list[int] | None = None
+    requires_token_ids: bool = False
+    skip_reading_prefix_cache: bool | None = None
     output_kind: RequestOutputKind = RequestOutputKind.FINAL_ONLY
+    # Set by the engine's front, not by users: the place of the second text's first token, where there are two.
+    second_segment: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("use_activation", "normalize", "softmax", "activation", "skip_reading_prefix_cache"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, bool):
+                raise ClientError(f"{name} must be true or false, got {value!r}.", name)
+        for name in ("normalize", "softmax", "activation"):
+            value = getattr(self, name)
+            if value is not None:
+                if self.use_activation not in (None, value):
+                    raise ClientError(f"{name} and use_activation contradict each other.", name)
+                self.use_activation = value
+        if self.task is not None and self.task not in POOLING_TASKS:
+            raise ClientError(f"task must be one of {', '.join(POOLING_TASKS)}, got {self.task!r}.", "task")
+        for name in ("dimensions", "step_tag_id"):
+            value = getattr(self, name)
+            if value is not None and type(value) is not int:
+                raise ClientError(f"{name} must be an integer, got {value!r}.", name)
+        if self.dimensions is not None and self.dimensions < 1:
+            raise ClientError(f"dimensions must be at least 1, got {self.dimensions}.", "dimensions")
+        ids = self.returned_token_ids
+        if ids is not None and not (isinstance(ids, list) and all(type(i) is int for i in ids)):
+            raise ClientError("returned_token_ids must be a list of integers.", "returned_token_ids")
+
+    def clone(self, **changes: Any) -> PoolingParams:
+        """A copy with some fields changed."""
+        return msgspec.structs.replace(self, **changes)
 
 
 class BeamSearchParams(msgspec.Struct, kw_only=True):

@@ -136,8 +136,7 @@ REFUSED = {
         attention-backend=auto attention-config/-ac:json={} moe-backend=auto linear-backend=auto kernel-config:json={}
         sparse-indexer-topk-backend=auto gdn-prefill-backend=auto kda-prefill-backend=auto kda-decode-backend=auto
         """,
-    "its models are generative and take text": """
-        task=auto|generate runner=auto|generate convert=auto|none override-pooler-config:json pooler-config:json
+    "its models take text": """
         io-processor-plugin enable-prompt-embeds:bool limit-mm-per-prompt:json={} mm-processor-kwargs:json={}
         allowed-local-media-path= allowed-media-domains:strs mm-processor-cache-gb:float=4|0
         mm-processor-cache-type=lru mm-hasher-algorithm=blake3 media-io-kwargs:json={} enable-mm-embeds:bool
@@ -222,6 +221,7 @@ def _rope(key: str) -> Callable[[Any, dict[str, Any]], None]:
 # Row -> (how it is written, what it means, what moves the value to an option).
 MAPPED: dict[str, tuple[str, Callable[[Any, dict[str, Any]], None]]] = {
     "rope-scaling:json": ("--hf-overrides.rope_scaling", _rope("rope_scaling")),
+    "override-pooler-config:json": ("--pooler-config", _set("pooler_config", lambda value: value)),
     "rope-theta:float": ("--hf-overrides.rope_theta", _rope("rope_theta")),
     "disable-log-requests:bool": ("--no-enable-log-requests", _set("enable_log_requests", lambda off: not off)),
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.config.pooling import PoolingConfig
 from penstock.config.shape import ModelShape
 
 
@@ -102,10 +103,11 @@ class StructuredConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """All of it. `pooling` is None for a model that generates."""
 
     model: ModelConfig
     cache: CacheConfig
     scheduler: SchedulerConfig
     device: DeviceConfig
     structured: StructuredConfig = StructuredConfig()
+    pooling: PoolingConfig | None = None

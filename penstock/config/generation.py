@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.config import hf
+from penstock.config.hf_values import token_ids
 from penstock.errors import ClientError, StartError
 from penstock.params import SamplingParams
 
@@ -70,4 +71,4 @@ def end_ids(config: dict[str, Any]) -> tuple[int, ...]:
     Raises:
         StartError: they are no ids.
     """
-    return hf.token_ids(config.get("eos_token_id"), "generation_config.json: eos_token_id")
+    return token_ids(config.get("eos_token_id"), "generation_config.json: eos_token_id")

@@ -5,17 +5,18 @@ Knows both spellings of each key (before and since transformers 5). What it does
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from penstock.config.architectures import ARCHITECTURES, Architecture
+from penstock.config.hf_encoder import read_encoder
+from penstock.config.hf_pooling import read_head
+from penstock.config.hf_values import HFConfig, Json, read_json
 from penstock.config.merge import deep_merge
 from penstock.config.quantization import read_quantization
 from penstock.config.shape import ModelShape, Rope
 from penstock.errors import StartError
 
-Json = dict[str, Any]
 Windows = tuple[int | None, ...]
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -52,19 +53,39 @@ def read_shape(model_dir: str, overrides: Json | None = None) -> ModelShape:
     Raises:
         StartError: there is no readable config.json, or it asks for something unknown; one sentence says what.
     """
-    raw = _read_json(Path(model_dir) / "config.json")
-    overrides = overrides or {}
-    config = _Config(deep_merge(raw, overrides), str(Path(model_dir) / "config.json"))
-    architecture = _architecture(config)
+    config, raw = _read(model_dir, overrides)
+    name, architecture = _architecture(config)
+    if architecture.is_encoder:
+        shape = read_encoder(config, name, architecture.family, _dtype(config))
+        if config.values.get("quantization_config") is not None:
+            raise config.error("quantized weights of encoders are not supported")
+    else:
+        shape = _read_decoder(config, _merge_rope(raw, overrides or {}), name, architecture)
+    return read_head(config, architecture.head, shape)
+
+
+def read_config(model_dir: str, overrides: Json | None = None) -> HFConfig:
+    """config.json of a folder, with overrides, as for `read_shape`."""
+    return _read(model_dir, overrides)[0]
+
+
+def _read(model_dir: str, overrides: Json | None) -> tuple[HFConfig, Json]:
+    """config.json with overrides, and without."""
+    path = Path(model_dir) / "config.json"
+    raw = read_json(path)
+    return HFConfig(deep_merge(raw, overrides or {}), str(path)), raw
+
+
+def _read_decoder(config: HFConfig, rope_values: Json, name: str, architecture: Architecture) -> ModelShape:
     num_layers, num_heads = config.integer("num_hidden_layers"), config.integer("num_attention_heads")
     hidden_size = config.integer("hidden_size")
     num_kv_heads = config.integer("num_key_value_heads", num_heads)
-    head_dim = config.integer("head_dim", _HEAD_DIMS.get(architecture, hidden_size // num_heads))
+    head_dim = config.integer("head_dim", _HEAD_DIMS.get(architecture.family, hidden_size // num_heads))
     if num_heads % num_kv_heads:
         raise config.error(f"num_attention_heads={num_heads} is no multiple of num_key_value_heads={num_kv_heads}")
-    rope, max_position = _read_rope(config, _merge_rope(raw, overrides), head_dim)
+    rope, max_position = _read_rope(config, rope_values, head_dim)
     return ModelShape(
-        architecture=architecture,
+        architecture=name,
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden_size,
         intermediate_size=config.integer("intermediate_size"),
@@ -79,10 +100,11 @@ def read_shape(model_dir: str, overrides: Json | None = None) -> ModelShape:
         tie_embeddings=config.flag("tie_word_embeddings"),
         attention_bias=config.flag("attention_bias"),
         mlp_bias=config.flag("mlp_bias"),
-        layer_windows=_WINDOWS[architecture](config, num_layers),
+        layer_windows=_WINDOWS[architecture.family](config, num_layers),
         dtype=_dtype(config),
         eos_token_ids=config.token_ids("eos_token_id"),
         quantization=read_quantization(config.values.get("quantization_config"), config.path),
+        causal=config.values.get("is_causal") is not False,
     )
 
 
@@ -93,93 +115,20 @@ def read_generation_config(model_dir: str) -> Json:
         StartError: it is not a JSON object.
     """
     path = Path(model_dir) / "generation_config.json"
-    return _read_json(path) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
-def token_ids(value: object, what: str) -> tuple[int, ...]:
-    """The ids that a configuration gives as one, a list or null.
-
-    Args:
-        what: file and key, for the message.
-
-    Raises:
-        StartError: they are no ids.
-    """
-    ids = [] if value is None else value if isinstance(value, list) else [value]
-    if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
-        raise StartError(f"{what} must be a token id or a list of them, got {value!r}.")
-    return tuple(ids)
-
-
-class _Config:
-    """Typed reads of a configuration; null counts as absent."""
-
-    def __init__(self, values: Json, path: str):
-        self.values = values
-        self.path = path
-
-    def error(self, what: str) -> StartError:
-        return StartError(f"{self.path}: {what}.")
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        value = self._get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise self.error(f"{key} must be a positive integer, got {value!r}")
-        return value
-
-    def number(self, key: str, default: float | None = None) -> float:
-        return self.as_number(key, self._get(key, default))
-
-    def as_number(self, key: str, value: object) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise self.error(f"{key} must be a number, got {value!r}")
-        return float(value)
-
-    def flag(self, key: str) -> bool:
-        value = self._get(key, False)
-        if not isinstance(value, bool):
-            raise self.error(f"{key} must be true or false, got {value!r}")
-        return value
-
-    def choice(self, key: str, known: dict[str, str], default: str) -> str:
-        value = self._get(key, default)
-        if not isinstance(value, str) or value not in known:
-            raise self.error(f"{key} {value!r} is unknown; known: {', '.join(sorted(known))}")
-        return known[value]
-
-    def token_ids(self, key: str) -> tuple[int, ...]:
-        return token_ids(self.values.get(key), f"{self.path}: {key}")
-
-    def _get(self, key: str, default: Any) -> Any:
-        value = self.values.get(key)
-        if value is None and default is None:
-            raise self.error(f"{key} is missing")
-        return default if value is None else value
-
-
-def _read_json(path: Path) -> Json:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StartError(f"there is no {path.name} in {str(path.parent)!r}.") from None
-    except (OSError, ValueError) as e:
-        raise StartError(f"{path} cannot be read: {e}.") from e
-    if not isinstance(value, dict):
-        raise StartError(f"{path} must hold a JSON object.")
-    return value
-
-
-def _architecture(config: _Config) -> str:
+def _architecture(config: HFConfig) -> tuple[str, Architecture]:
     names = config.values.get("architectures") or []
     if not isinstance(names, list):
         raise config.error(f"architectures must be a list of names, got {names!r}")
     for name in names:
-        if name in _WINDOWS:
-            return str(name)
-    raise config.error(f"architectures {names} are not supported; known: {', '.join(sorted(_WINDOWS))}")
+        if name in ARCHITECTURES:
+            return name, ARCHITECTURES[name]
+    raise config.error(f"architectures {names} are not supported; known: {', '.join(sorted(ARCHITECTURES))}")
 
 
-def _dtype(config: _Config) -> str:
+def _dtype(config: HFConfig) -> str:
     name = config.values.get("dtype") or config.values.get("torch_dtype") or "float32"
     name = str(name).removeprefix("torch.")
     if name not in DTYPES:
@@ -187,20 +136,20 @@ def _dtype(config: _Config) -> str:
     return name
 
 
-# Sliding windows, by architecture. A window of w lets a token see itself and the w - 1 before it.
+# Sliding windows, by family. A window of w lets a token see itself and the w - 1 before it.
 
 
-def _no_windows(config: _Config, num_layers: int) -> Windows:
+def _no_windows(config: HFConfig, num_layers: int) -> Windows:
     return (None,) * num_layers
 
 
-def _same_window(config: _Config, num_layers: int) -> Windows:
+def _same_window(config: HFConfig, num_layers: int) -> Windows:
     if config.values.get("sliding_window") is None:
         return (None,) * num_layers
     return (config.integer("sliding_window"),) * num_layers
 
 
-def _upper_windows(config: _Config, num_layers: int) -> Windows:
+def _upper_windows(config: HFConfig, num_layers: int) -> Windows:
     """Qwen: only if switched on, and then as layer_types says, or in the layers from max_window_layers on."""
     if not config.flag("use_sliding_window") or config.values.get("sliding_window") is None:
         return (None,) * num_layers
@@ -217,13 +166,13 @@ def _upper_windows(config: _Config, num_layers: int) -> Windows:
     return tuple(kinds[t] for t in types)
 
 
-_WINDOWS: dict[str, Callable[[_Config, int], Windows]] = {
-    "LlamaForCausalLM": _no_windows,
-    "MistralForCausalLM": _same_window,
-    "Qwen2ForCausalLM": _upper_windows,
-    "Qwen3ForCausalLM": _upper_windows,
+_WINDOWS: dict[str, Callable[[HFConfig, int], Windows]] = {
+    "Llama": _no_windows,
+    "Mistral": _same_window,
+    "Qwen2": _upper_windows,
+    "Qwen3": _upper_windows,
 }
-_HEAD_DIMS = {"Qwen3ForCausalLM": 128}  # where a missing head_dim does not mean hidden_size / heads
+_HEAD_DIMS = {"Qwen3": 128}  # where a missing head_dim does not mean hidden_size / heads
 
 
 # Rope: `rope_theta` and `rope_scaling`, or `rope_parameters`, which may repeat itself per layer type.
@@ -256,7 +205,7 @@ def _rope_values(config: Json) -> Json:
     return values
 
 
-def _read_rope(config: _Config, values: Json, head_dim: int) -> tuple[Rope, int]:
+def _read_rope(config: HFConfig, values: Json, head_dim: int) -> tuple[Rope, int]:
     """The rope, and the longest context it makes."""
     kind = values.get("rope_type", "default")
     if kind not in ROPE_KEYS:

@@ -42,6 +42,6 @@ def pool_tokens(shape: ModelShape, kv_dtype: str, block_size: int, num_blocks: i
     """
     if num_blocks is None:
         size = BYTES[kv_dtype]
-        scales = 2 * shape.num_layers * shape.num_kv_heads * SCALE_BYTES if size == 1 else 0
+        scales = 2 * shape.num_kept_layers * shape.num_kv_heads * SCALE_BYTES if size == 1 else 0
         num_blocks = pool_bytes // ((shape.kv_bytes_per_token(size) + scales) * block_size)
     return max(0, num_blocks - 1) * block_size

@@ -16,6 +16,8 @@ import msgspec
 from penstock import envs, platforms
 from penstock.config import generation, hf, hub, memory
 from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfig, ModelConfig, SchedulerConfig
+from penstock.config.hf_pooling import read_sentence_modules
+from penstock.config.pooling import PoolingConfig, choose_head, pooling_config, with_head
 from penstock.config.quantization import DEFAULT_GROUP
 from penstock.config.sections import EngineArgs
 from penstock.config.shape import ModelShape, Quantization
@@ -54,6 +56,7 @@ BUDGETS = {
 LARGE_GPU_BYTES = 70 * GIB
 # Any of these makes a tokenizer; those behind the first are converted by transformers, if it is installed.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+UNKEPT_BLOCK_SIZE = 64  # where nothing is kept, so that short texts waste little of the memory that all layers share
 SHORTEST_CONTEXT = 512  # tokens; a model is not served with less than this unless --max-model-len says so
 
 
@@ -70,15 +73,19 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         logger.warning("%s is set, but there is no such variable.", name)
     platform = _platform(args.device)
     path = _model_dir(args, args.model)
-    shape = _shape(args, path)
+    tokenizer_path = _tokenizer_dir(args, path)
+    shape, pooling = _shape(args, path, tokenizer_path)
     generation_file = generation.generation_file(args.generation_config, path)
     dtype = _dtype(args.dtype, shape, platform)
-    block_size = _block_size(args.block_size, platform)
+    block_size = _block_size(args.block_size, platform, shape)
     kv_dtype = dtype if args.kv_cache_dtype == "auto" else KV_DTYPE_NAMES.get(args.kv_cache_dtype, args.kv_cache_dtype)
     kv_bytes = _kv_memory_bytes(args, platform)
+    if kv_dtype != dtype and not shape.causal:
+        raise StartError(f"--kv-cache-dtype {args.kv_cache_dtype}: {shape.architecture} keeps no keys and values.")
     pool = kv_bytes or memory.default_pool_bytes(path, dtype, platform.facts(), args.gpu_memory_utilization)
     pool_tokens = memory.pool_tokens(shape, kv_dtype, block_size, args.num_gpu_blocks_override, pool)
-    max_model_len = _max_model_len(args.max_model_len, shape.max_position, pool_tokens)
+    derived = _trained_length(path, shape) if args.max_model_len in (None, "auto", -1) else shape.max_position
+    max_model_len = _max_model_len(args.max_model_len, derived, pool_tokens)
     defaults = generation.sampling_defaults(generation_file, args.override_generation_config)
     if defaults:
         where = "--override-generation-config" if args.override_generation_config else "the model's generation_config"
@@ -89,7 +96,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         model=ModelConfig(
             model=args.model or hub.BUNDLED_NAME,
             path=path,
-            tokenizer_path=_tokenizer_dir(args, path),
+            tokenizer_path=tokenizer_path,
             served_names=_served_names(args),
             shape=shape,
             dtype=dtype,
@@ -104,15 +111,16 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         cache=CacheConfig(
             block_size=block_size,
             dtype=kv_dtype,
-            enable_prefix_caching=args.enable_prefix_caching is not False,
+            enable_prefix_caching=args.enable_prefix_caching is not False and shape.causal,
             memory_bytes=kv_bytes,
             memory_utilization=_between("--gpu-memory-utilization", args.gpu_memory_utilization, 0.01, 1.0),
             num_blocks_override=_at_least("--num-gpu-blocks-override", args.num_gpu_blocks_override, 2),
             prefix_hash=PREFIX_HASHES.get(args.prefix_caching_hash_algo, args.prefix_caching_hash_algo),
         ),
-        scheduler=_scheduler(args, usage, max_model_len, platform),
+        scheduler=_scheduler(args, usage, max_model_len, platform, shape.causal),
         device=DeviceConfig(platform=platform.name, cpu_threads=_at_least("--cpu-threads", args.cpu_threads, 0)),
         structured=structured_config(args.guided_decoding_backend, args.structured_outputs_config),
+        pooling=pooling,
     )
 
 
@@ -157,19 +165,37 @@ def _tokenizer_dir(args: EngineArgs, model_dir: str) -> str | None:
     return path
 
 
-def _shape(args: EngineArgs, model_dir: str) -> ModelShape:
+def _shape(args: EngineArgs, model_dir: str, tokenizer_dir: str | None) -> tuple[ModelShape, PoolingConfig | None]:
+    """The model with the head that the options want, and how it pools if it does."""
     config_dir = model_dir
     if args.hf_config_path is not None:
         config_dir = hub.local_model_dir(
             args.hf_config_path, download_dir=args.download_dir, token=args.hf_token, weights=False
         )
     shape = hf.read_shape(config_dir, args.hf_overrides)
+    config = hf.read_config(config_dir, args.hf_overrides)
+    head = choose_head(args.task, args.runner, args.convert, shape, model_dir)
+    shape = with_head(shape, head, config, tokenizer_dir)
+    pooling = None
+    if head != "vocabulary":
+        convert = "reward" if args.task == "reward" else args.convert
+        pooling = pooling_config(shape, config, model_dir, convert, args.pooler_config)
+    elif args.pooler_config:
+        raise StartError("--pooler-config is for pooling models; --runner pooling makes this one into one.")
+    if not shape.causal and (pooling is None or any(shape.layer_windows)):
+        raise StartError("config.json: is_causal is false, which is supported for pooling without sliding windows.")
     shape = msgspec.structs.replace(shape, quantization=_quantization(args.quantization, shape.quantization))
     windows = [w for w in shape.layer_windows if w is not None]
     if args.disable_sliding_window and windows:
         shortest = min(min(windows), shape.max_position)
-        return msgspec.structs.replace(shape, layer_windows=(), max_position=shortest)
-    return shape
+        shape = msgspec.structs.replace(shape, layer_windows=(), max_position=shortest)
+    return shape, pooling
+
+
+def _trained_length(model_dir: str, shape: ModelShape) -> int:
+    """The context that a model was made for: embeddings are often trained on shorter texts than it could take."""
+    modules = read_sentence_modules(model_dir) if shape.head == "none" else None
+    return min(shape.max_position, modules.max_tokens or shape.max_position) if modules else shape.max_position
 
 
 def _quantization(asked: str | None, has: Quantization | None) -> Quantization | None:
@@ -201,14 +227,18 @@ def _dtype(asked: str, shape: ModelShape, platform: Platform) -> str:
             known = ", ".join(facts.supported_dtypes)
             raise StartError(f"--dtype {asked}: this {platform.name} computes only in {known}.")
         return name
+    if shape.head != "vocabulary" and shape.dtype == "float32":
+        return shape.dtype  # vectors are compared with those that others made
     if shape.dtype != "float32" and shape.dtype in facts.supported_dtypes:
         return shape.dtype
     # Halving float32 weights is worth its loss of precision only where it makes the model faster.
     return platform.preferred_16bit() if facts.fast_16bit else "float32"
 
 
-def _block_size(asked: int | None, platform: Platform) -> int:
+def _block_size(asked: int | None, platform: Platform, shape: ModelShape) -> int:
     if asked is None:
+        if not shape.causal:
+            return min(UNKEPT_BLOCK_SIZE, BUDGETS[platform.name].block_size)
         return BUDGETS[platform.name].block_size
     if asked < 8 or asked > 256 or asked % 8:
         raise StartError(f"--block-size must be a multiple of 8 from 8 to 256, not {asked}.")
@@ -258,10 +288,12 @@ def _max_model_len(asked: int | str | None, derived: int, pool_tokens: int) -> i
     return asked
 
 
-def _scheduler(args: EngineArgs, usage: Usage, max_model_len: int, platform: Platform) -> SchedulerConfig:
+def _scheduler(args: EngineArgs, usage: Usage, max_model_len: int, platform: Platform, causal: bool) -> SchedulerConfig:
     large = platform.name == "cuda" and platform.facts().memory_total >= LARGE_GPU_BYTES
     budget = BUDGETS["cuda_large" if large else platform.name]
-    chunked = True if args.enable_chunked_prefill is None else args.enable_chunked_prefill
+    chunked = causal if args.enable_chunked_prefill is None else args.enable_chunked_prefill
+    if chunked and not causal:
+        raise StartError("--enable-chunked-prefill: every token sees the whole text, which cannot be cut.")
     seqs = _at_least("--max-num-seqs", args.max_num_seqs, 1)
     tokens = _at_least("--max-num-batched-tokens", args.max_num_batched_tokens, 1)
     if tokens is None:

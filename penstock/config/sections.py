@@ -72,6 +72,34 @@ class ModelOptions:
 
 
 @dataclass(kw_only=True)
+class PoolingOptions:
+    TITLE = "Pooling"
+
+    runner: str = option(
+        "auto",
+        "What the model is for. auto: as its architecture and its files say; pooling: embeddings, scores and classes.",
+        choices=("auto", "generate", "pooling"),
+    )
+    convert: str = option(
+        "auto",
+        "What a model is made into for pooling. auto: as its architecture says, and a model that generates gives "
+        "embeddings; embed: its head is left out; classify: it gets a classifying head; reward: values token by token.",
+        choices=("auto", "none", "embed", "classify", "reward"),
+    )
+    task: str = option(
+        "auto",
+        "--runner and --convert in one word, as older versions have it: embed and embedding, classify and score, and "
+        "reward are for pooling.",
+        choices=("auto", "generate", "embed", "embedding", "classify", "score", "reward"),
+    )
+    pooler_config: dict[str, Any] | None = option(
+        None,
+        "JSON object over what the model's files say: pooling_type (CLS, MEAN, LAST, ALL, STEP), use_activation, "
+        "dimensions and others; see docs/pooling.md.",
+    )
+
+
+@dataclass(kw_only=True)
 class LoadOptions:
     TITLE = "Load"
 
@@ -184,7 +212,14 @@ class StatsOptions:
 
 @dataclass(kw_only=True)
 class EngineArgs(
-    StatsOptions, StructuredOptions, DeviceOptions, SchedulerOptions, CacheOptions, LoadOptions, ModelOptions
+    StatsOptions,
+    StructuredOptions,
+    DeviceOptions,
+    SchedulerOptions,
+    CacheOptions,
+    LoadOptions,
+    PoolingOptions,
+    ModelOptions,
 ):
     """All options of the engine. Field names and defaults are those of vLLM's keywords.
 

@@ -46,8 +46,22 @@ class Quantization(msgspec.Struct, frozen=True):
     ignore: tuple[str, ...] = ()
 
 
+class EncoderShape(msgspec.Struct, frozen=True):
+    """What encoders have and decoders have not.
+
+    Attributes:
+        positions: rows of the table of positions.
+        first_position: the row of a text's first token.
+        segments: rows of the table of segments (token types); 0 if there is none.
+    """
+
+    positions: int
+    first_position: int = 0
+    segments: int = 0
+
+
 class ModelShape(msgspec.Struct, frozen=True):
-    """Sizes and switches of a decoder, independent of any checkpoint format.
+    """Sizes and switches of a model, independent of any checkpoint format.
 
     Attributes:
         architecture: the name in the registry of models, e.g. "Qwen3ForCausalLM".
@@ -55,6 +69,12 @@ class ModelShape(msgspec.Struct, frozen=True):
         dtype: the checkpoint's own type, "bfloat16", "float16" or "float32".
         max_position: longest context after rope scaling.
         quantization: None where weights are of `dtype`.
+        head: what is on top, see `config/architectures.py`.
+        num_labels: logits of a classifying head.
+        label_tokens: token ids whose rows of the vocabulary's head make up the classifying one, instead of weights of
+            its own; their difference makes a single label if there is one label and two tokens.
+        causal: a token sees nothing behind itself; otherwise it sees the whole text, which runs in one step then.
+        encoder: None for decoders.
     """
 
     architecture: str
@@ -76,7 +96,17 @@ class ModelShape(msgspec.Struct, frozen=True):
     dtype: str = "bfloat16"
     eos_token_ids: tuple[int, ...] = ()
     quantization: Quantization | None = None
+    head: str = "vocabulary"
+    num_labels: int = 0
+    label_tokens: tuple[int, ...] = ()
+    causal: bool = True
+    encoder: EncoderShape | None = None
+
+    @property
+    def num_kept_layers(self) -> int:
+        """Layers whose keys and values are kept; without causality nothing is, and all layers use one memory."""
+        return self.num_layers if self.causal else 1
 
     def kv_bytes_per_token(self, bytes_per_element: int) -> int:
         """Bytes of keys and values that one token keeps in all layers."""
-        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * bytes_per_element
+        return 2 * self.num_kept_layers * self.num_kv_heads * self.head_dim * bytes_per_element

@@ -17,16 +17,18 @@ from penstock.config.engine_config import EngineConfig
 from penstock.config.resolve import resolve
 from penstock.config.sections import EngineArgs
 from penstock.engine.input_processor import InputProcessor, Prompt
-from penstock.engine.messages import AbortRequests, CoreOutputs, Ready
+from penstock.engine.messages import AbortRequests, AddRequest, CoreOutputs, Ready
 from penstock.engine.output_processor import OutputProcessor
+from penstock.engine.pooling_request import Ids, PoolingInputs
 from penstock.engine.request_state import OpenRequest
 from penstock.engine.request_stream import RequestStream
 from penstock.engine.supervisor import CoreSupervisor
-from penstock.errors import DeadlineError, EngineDeadError, PenstockError
+from penstock.errors import ClientError, DeadlineError, EngineDeadError, PenstockError
 from penstock.observability.stats import StatsRecorder
-from penstock.outputs import RequestOutput
-from penstock.params import SamplingParams
+from penstock.outputs import PoolingRequestOutput, RequestOutput
+from penstock.params import PoolingParams, SamplingParams
 from penstock.scheduler.plan import EngineOutput
+from penstock.tokenizers.pair import Bounds, encode_inputs_async
 from penstock.tokenizers.tokenizer import Tokenizer, chat_template_of
 
 OUTPUTS_PER_TURN = 128  # outputs handled before other tasks of the loop get their turn
@@ -52,6 +54,7 @@ class AsyncLLM:
         self.tokenizer = None if path is None else Tokenizer.from_folder(path)
         self.chat_template = chat_template_of(self.tokenizer)
         self._inputs = InputProcessor.for_model(config.model, self.tokenizer, config.structured)
+        self._pooling = None if config.pooling is None else PoolingInputs(config)
         self._outputs = OutputProcessor(stats)
         self._core = CoreSupervisor(config, self._on_outputs, self._fail_open, self._working_since)
         self._pending: deque[EngineOutput] = deque()
@@ -164,7 +167,7 @@ class AsyncLLM:
         start_by: float | None = None,
         add_special_tokens: bool = True,
         truncate_prompt_tokens: int | None = None,
-    ) -> RequestStream:
+    ) -> RequestStream[RequestOutput]:
         """Check, tokenize and send a request: errors of the caller come from here, before any output.
 
         Args:
@@ -185,6 +188,8 @@ class AsyncLLM:
         """
         arrival_time = time.monotonic()
         self._core.check()
+        if self._pooling is not None:
+            raise ClientError("This model pools; it does not generate text.", "model")
         inputs = self._inputs
         parsed = inputs.parse(prompt)
         params = inputs.complete_params(sampling_params)
@@ -211,16 +216,88 @@ class AsyncLLM:
             cache_salt=cache_salt,
             deadline=min((t for t in (deadline, start_by) if t is not None), default=None),
         )
-        stream = RequestStream(request, self._abort_request)
+        stream = RequestStream(request, request.take, self._abort_request)
+        self._send(request, messages)
+        if deadline is not None:
+            stream.end_at(deadline)
+        return stream
+
+    async def submit_pooling(
+        self,
+        ids: Ids,
+        pooling_params: PoolingParams | None,
+        request_id: str,
+        *,
+        priority: int = 0,
+        cache_salt: str | None = None,
+        deadline: float | None = None,
+        start_by: float | None = None,
+    ) -> RequestStream[PoolingRequestOutput]:
+        """As `submit`, for a model that pools: the stream has one output.
+
+        Args:
+            ids: what runs; `tokenizers/pair.py` makes it of texts.
+            pooling_params: None for the model's defaults. Not changed.
+
+        Raises:
+            ClientError: the request cannot be done, or the model generates.
+        """
+        arrival_time = time.monotonic()
+        self._core.check()
+        if self._pooling is None:
+            raise ClientError("This model generates text; it does not pool.", "model")
+        params = self._pooling.complete(pooling_params)
+        self._pooling.check_ids(ids.token_ids)
+        if deadline is not None and deadline <= arrival_time:
+            raise DeadlineError("The request's deadline passed before it was started.")
+        request, message = self._pooling.open(
+            request_id,
+            ids,
+            params,
+            arrival_time=arrival_time,
+            priority=priority,
+            cache_salt=cache_salt,
+            deadline=min((t for t in (deadline, start_by) if t is not None), default=None),
+        )
+        stream = RequestStream(request, request.take_pooled, self._abort_request)
+        self._send(request, [message])
+        if deadline is not None:
+            stream.end_at(deadline)
+        return stream
+
+    def _send(self, request: OpenRequest, messages: list[AddRequest]) -> None:
+        """Tell the core of a request."""
         self._outputs.add(request)
         self._drained.clear()
         if self._outputs.num_unfinished == len(messages):
             self._last_submit = time.monotonic()  # the core was idle until now
         for message in messages:
             self._core.send(message)
-        if deadline is not None:
-            stream.end_at(deadline)
-        return stream
+
+    async def encode(
+        self,
+        prompt: str | list[int],
+        pooling_params: PoolingParams | None,
+        request_id: str,
+        *,
+        add_special_tokens: bool = True,
+        truncate_prompt_tokens: int | None = None,
+        **options: Any,
+    ) -> AsyncIterator[PoolingRequestOutput]:
+        """Pool a text or token ids: one output. Options are those of `submit_pooling`."""
+        ids = Ids(list(prompt)) if not isinstance(prompt, str) else None
+        if self._pooling is not None and ids is None:
+            assert isinstance(prompt, str)
+            most = self._pooling.most_tokens(truncate_prompt_tokens)
+            tokenizer, bounds = self._inputs.need_tokenizer(), Bounds(add_special_tokens, most)
+            (encoded,) = await encode_inputs_async(tokenizer, [prompt], None, bounds)
+            ids = Ids(*encoded)
+        stream = await self.submit_pooling(ids or Ids([]), pooling_params, request_id, **options)
+        try:
+            async for output in stream:
+                yield output
+        finally:
+            stream.close()
 
     async def generate(
         self,

@@ -69,6 +69,7 @@ class EngineCore:
             priority=message.priority,
             cache_salt=message.cache_salt,
             deadline=message.deadline,
+            pooling=message.pooling,
         )
         if message.params.structured_outputs is None:
             self.scheduler.add(request)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from penstock.config.engine_config import EngineConfig
-from penstock.params import SamplingParams
+from penstock.params import PoolingParams, SamplingParams
 from penstock.scheduler.plan import EngineOutput, SchedulerStats
 
 
@@ -31,6 +31,7 @@ class AddRequest(msgspec.Struct, tag="add", array_like=True):
         priority: lower runs first under the priority policy.
         cache_salt: requests share cached prefixes only with the same salt.
         deadline: monotonic seconds after which it is not started any more; None for never.
+        pooling: for a request that pools and generates nothing.
     """
 
     request_id: str
@@ -40,6 +41,7 @@ class AddRequest(msgspec.Struct, tag="add", array_like=True):
     priority: int = 0
     cache_salt: str | None = None
     deadline: float | None = None
+    pooling: PoolingParams | None = None
 
 
 class AbortRequests(msgspec.Struct, tag="abort", array_like=True):

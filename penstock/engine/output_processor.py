@@ -76,7 +76,7 @@ class OutputProcessor:
             count = len(output.new_token_ids)
             self._stats.inter_token((now - answer.last_time) / count, count)
             self._stats.generated(count)
-        if output.new_token_ids:
+        if output.new_token_ids or output.pooled is not None:
             answer.last_time = now
         if answer.update(output):
             aborts.append(answer.core_id)
@@ -141,15 +141,16 @@ class OutputProcessor:
             metrics.scheduled_time = output.scheduled_time
         if request.num_cached_tokens is None:
             request.num_cached_tokens = output.num_cached_tokens
-        if not output.new_token_ids or answer.last_time:
+        if answer.last_time or not (output.new_token_ids or output.pooled is not None):
             return
         self.num_prefill_tokens -= len(request.prompt_token_ids)
         if metrics.first_token_time is None:
             metrics.first_token_time = now
         if self._stats is not None:
-            self._stats.first_token(now - metrics.arrival_time)
             self._stats.prompt(len(request.prompt_token_ids), output.num_cached_tokens or 0)
-            self._stats.generated(len(output.new_token_ids))
+            if output.new_token_ids:
+                self._stats.first_token(now - metrics.arrival_time)
+                self._stats.generated(len(output.new_token_ids))
 
     def _ended(self, answer: Answer, output: EngineOutput, now: float, aborts: list[str]) -> None:
         request = answer.request

@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from penstock.engine.request_state import OpenRequest
 from penstock.errors import DeadlineError, PenstockError
-from penstock.outputs import RequestOutput
+from penstock.outputs import PoolingRequestOutput, RequestOutput
+
+Output = TypeVar("Output", RequestOutput, PoolingRequestOutput)
 
 
-class RequestStream:
+class RequestStream(Generic[Output]):
     """The outputs of one request, as an async iterator with one reader.
 
     Args:
         request: the open request.
+        take: its method that gives what is new.
         abort: ends it in the engine, with or without an error for its reader.
 
     Attributes:
@@ -27,25 +31,31 @@ class RequestStream:
         prompt_token_ids: what runs.
     """
 
-    def __init__(self, request: OpenRequest, abort: Callable[[OpenRequest, PenstockError | None], None]):
+    def __init__(
+        self,
+        request: OpenRequest,
+        take: Callable[[], Output | None],
+        abort: Callable[[OpenRequest, PenstockError | None], None],
+    ):
         self.request_id = request.request_id
         self.prompt_token_ids = request.prompt_token_ids
         self._request = request
+        self._take: Callable[[], Output | None] = take
         self._abort = abort
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._over = False
         request.on_output = self._wake
 
-    def __aiter__(self) -> RequestStream:
+    def __aiter__(self) -> RequestStream[Output]:
         return self
 
-    async def __anext__(self) -> RequestOutput:
+    async def __anext__(self) -> Output:
         if self._over:
             raise StopAsyncIteration
         while True:
             try:
-                output = self._request.take()
+                output = self._take()
             except PenstockError:
                 self.close()
                 raise

@@ -15,9 +15,10 @@ from penstock.config.engine_config import EngineConfig
 from penstock.engine.core import EngineCore, build_core
 from penstock.engine.input_processor import InputProcessor, ParsedPrompt, Prompt
 from penstock.engine.output_processor import OutputProcessor
+from penstock.engine.pooling_request import Ids, OpenPooling, PoolingInputs
 from penstock.engine.request_state import OpenRequest
 from penstock.observability.logging import get_logger
-from penstock.params import SamplingParams
+from penstock.params import PoolingParams, SamplingParams
 from penstock.tokenizers.tokenizer import Tokenizer
 
 logger = get_logger(__name__)
@@ -30,6 +31,9 @@ class SyncEngine:
         config: everything decided.
         tokenizer: None if there is none.
         core: as `build_core` makes it.
+
+    Attributes:
+        pooling: checks what `add_pooling` takes; None for a model that generates.
     """
 
     def __init__(self, config: EngineConfig, tokenizer: Tokenizer | None, core: EngineCore):
@@ -37,6 +41,7 @@ class SyncEngine:
         self.tokenizer = tokenizer
         self._core = core
         self._inputs = InputProcessor.for_model(config.model, tokenizer, config.structured)
+        self.pooling = None if config.pooling is None else PoolingInputs(config)
         self._outputs = OutputProcessor()
         self._finished: list[OpenRequest] = []
         self._request_ids = itertools.count()
@@ -64,6 +69,14 @@ class SyncEngine:
 
     def default_sampling_params(self) -> SamplingParams:
         return self._inputs.default_sampling_params()
+
+    def parse(self, prompt: Prompt) -> ParsedPrompt:
+        """Take a prompt apart. Raises ClientError: it is none of the known forms."""
+        return self._inputs.parse(prompt)
+
+    def need_tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises ClientError: there is none."""
+        return self._inputs.need_tokenizer()
 
     def tokenize(
         self, prompts: Sequence[Prompt], add_special_tokens: bool = True
@@ -108,6 +121,15 @@ class SyncEngine:
         self._outputs.add(request)
         for message in messages:
             self._core.add(message)
+        return request
+
+    def add_pooling(self, ids: Ids, params: PoolingParams) -> OpenPooling:
+        """Admit a pooling request with checked ids and parameters completed by `pooling`."""
+        assert self.pooling is not None
+        request, message = self.pooling.open(str(next(self._request_ids)), ids, params, arrival_time=time.monotonic())
+        request.on_output = lambda: self._finished.append(request) if request.finished else None
+        self._outputs.add(request)
+        self._core.add(message)
         return request
 
     def step(self) -> list[OpenRequest]:

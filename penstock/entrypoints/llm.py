@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, NoReturn
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -19,14 +19,23 @@ from penstock.config.compat import engine_args
 from penstock.config.resolve import resolve
 from penstock.config.sections import EngineArgs
 from penstock.engine.input_processor import Prompt
+from penstock.engine.pooling_request import Ids, OpenPooling
 from penstock.engine.request_state import OpenRequest
 from penstock.engine.sync_engine import SyncEngine
 from penstock.entrypoints.interrupt import InterruptBetweenSteps
+from penstock.entrypoints.llm_pooling import OfflinePooling
 from penstock.entrypoints.offline_beams import OfflineBeams
 from penstock.errors import ClientError, UnsupportedError
-from penstock.outputs import BeamSearchOutput, RequestOutput
-from penstock.params import BeamSearchParams, RequestOutputKind, SamplingParams
-from penstock.tokenizers.chat_template import Message, read_template_option
+from penstock.outputs import (
+    BeamSearchOutput,
+    ClassificationRequestOutput,
+    EmbeddingRequestOutput,
+    PoolingRequestOutput,
+    RequestOutput,
+    ScoringRequestOutput,
+)
+from penstock.params import BeamSearchParams, PoolingParams, RequestOutputKind, SamplingParams
+from penstock.tokenizers.chat_template import ChatTemplate, Message, read_template_option
 from penstock.tokenizers.tokenizer import Tokenizer, chat_template_of
 
 Progress = bool | Callable[..., Any]
@@ -52,8 +61,10 @@ class LLM:
         self.engine = SyncEngine.from_config(config)
         self._turn = threading.Lock()  # threads take turns: the engine steps for one caller at a time
         self._chat_template = chat_template_of(self.engine.tokenizer)
+        self._score_template: ChatTemplate | None = None
         if chat_template is not None:
             self._chat_template = self._chat_template.replaced(read_template_option(chat_template))
+            self._score_template = self._chat_template
 
     @classmethod
     def from_engine_args(cls, args: EngineArgs) -> LLM:
@@ -193,17 +204,121 @@ class LLM:
 
     close = shutdown
 
-    def encode(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UnsupportedError("LLM.encode needs a pooling model; this version serves generative models only.")
+    def encode(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        *,
+        use_tqdm: Progress = True,
+        lora_request: None = None,
+        pooling_task: str | None = None,
+        truncate_prompt_tokens: int | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[PoolingRequestOutput]:
+        """Pool hidden states; `outputs.data` is a tensor for each prompt.
 
-    def embed(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UnsupportedError("LLM.embed needs an embedding model; this version serves generative models only.")
+        Args:
+            prompts: as for `generate`.
+            pooling_params: for all, or one for each prompt.
+            pooling_task: embed, classify, token_embed or token_classify; the model's own if it is not given.
+            truncate_prompt_tokens: keep so many of a text's tokens, from its beginning; -1 keeps what fits.
+            tokenization_kwargs: may hold add_special_tokens and truncate_prompt_tokens.
 
-    def classify(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UnsupportedError("LLM.classify needs a classification model; this version serves generative models only.")
+        Raises:
+            ClientError: a prompt or parameter is not possible, or the model generates; nothing was computed then.
+        """
+        _refuse_lora(lora_request)
+        pooler = self._pooler(truncate_prompt_tokens, tokenization_kwargs)
+        listed = _listed(prompts)
+        params = _one_each(pooling_params, len(listed), "params")
+        return pooler.encode(listed, params, pooling_task, use_tqdm)
 
-    def score(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UnsupportedError("LLM.score needs a scoring model; this version serves generative models only.")
+    def embed(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        use_tqdm: Progress = True,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        lora_request: None = None,
+        truncate_prompt_tokens: int | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[EmbeddingRequestOutput]:
+        """A vector for each prompt: `outputs.embedding`. Arguments are those of `encode`."""
+        _refuse_lora(lora_request)
+        pooler = self._pooler(truncate_prompt_tokens, tokenization_kwargs)
+        listed = _listed(prompts)
+        return pooler.embed(listed, _one_each(pooling_params, len(listed), "params"), use_tqdm)
+
+    def classify(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        use_tqdm: Progress = True,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        lora_request: None = None,
+        truncate_prompt_tokens: int | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[ClassificationRequestOutput]:
+        """A score for each label and prompt: `outputs.probs`. Arguments are those of `encode`."""
+        _refuse_lora(lora_request)
+        pooler = self._pooler(truncate_prompt_tokens, tokenization_kwargs)
+        listed = _listed(prompts)
+        return pooler.classify(listed, _one_each(pooling_params, len(listed), "params"), use_tqdm)
+
+    def reward(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        /,
+        *,
+        use_tqdm: Progress = True,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        lora_request: None = None,
+        truncate_prompt_tokens: int | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[PoolingRequestOutput]:
+        """What a reward model says of each prompt, in `outputs.data`: token by token, or of the whole if it is a
+        classifier. Arguments are those of `encode`."""
+        return self.encode(
+            prompts,
+            pooling_params,
+            use_tqdm=use_tqdm,
+            lora_request=lora_request,
+            truncate_prompt_tokens=truncate_prompt_tokens,
+            tokenization_kwargs=tokenization_kwargs,
+        )
+
+    def score(
+        self,
+        data_1: Prompt | Sequence[Prompt],
+        data_2: Prompt | Sequence[Prompt],
+        /,
+        *,
+        use_tqdm: Progress = True,
+        pooling_params: PoolingParams | None = None,
+        lora_request: None = None,
+        truncate_prompt_tokens: int | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+        chat_template: str | None = None,
+    ) -> list[ScoringRequestOutput]:
+        """How well texts fit together, `outputs.score`: one with one, one with many, or pair by pair.
+
+        Args:
+            chat_template: Jinja source that makes one text of a query and a document, for models that need it.
+            others: as for `encode`.
+        """
+        _refuse_lora(lora_request)
+        pooler = self._pooler(truncate_prompt_tokens, tokenization_kwargs)
+        template = self._chat_template.replaced(chat_template) if chat_template else self._score_template
+        return pooler.score(_listed(data_1), _listed(data_2), pooling_params, template, use_tqdm)
+
+    def _pooler(self, keep: int | None, settings: Mapping[str, Any] | None) -> OfflinePooling:
+        """What pools, with these settings of the tokenizer."""
+        settings = dict(settings or {})
+        keep = settings.pop("truncate_prompt_tokens", keep)
+        special = settings.pop("add_special_tokens", True)
+        if settings:
+            raise ClientError(f"tokenization_kwargs cannot have {next(iter(settings))!r}.", "tokenization_kwargs")
+        return OfflinePooling(self.engine, self._run_pooling, add_special_tokens=special, truncate=keep)
 
     def _run(
         self,
@@ -214,6 +329,8 @@ class LLM:
         *,
         add_special_tokens: bool,
     ) -> list[RequestOutput]:
+        if self.engine.pooling is not None:
+            raise ClientError("LLM.generate() is only supported for generative models; this one pools.", "model")
         default = self.get_default_sampling_params() if sampling_params is None else sampling_params
         params = _one_each(default, len(prompts), "params")
         if wrong := [p for p in params if not isinstance(p, SamplingParams)]:
@@ -227,27 +344,42 @@ class LLM:
             try:
                 for (parsed, ids), own, rank in zip(tokenized, params, priorities, strict=True):
                     requests.append(self.engine.add(parsed, ids, final[id(own)], rank))
-                return self._finish(requests, use_tqdm, interrupt)
+                self._finish(requests, use_tqdm, interrupt)
+                return [output for r in requests if (output := r.take()) is not None]
             finally:
                 self.engine.abort(requests)
 
-    def _finish(
-        self, requests: list[OpenRequest], use_tqdm: Progress, interrupt: InterruptBetweenSteps
-    ) -> list[RequestOutput]:
-        """Run steps until these are all finished."""
-        results: dict[int, RequestOutput] = {}
-        bar = _ProgressBar(len(requests), use_tqdm)
+    def _run_pooling(
+        self, inputs: Sequence[tuple[Ids, PoolingParams]], use_tqdm: Progress
+    ) -> list[PoolingRequestOutput]:
+        requests: list[OpenPooling] = []
+        with self._turn, InterruptBetweenSteps() as interrupt:
+            try:
+                for ids, params in inputs:
+                    requests.append(self.engine.add_pooling(ids, params))
+                self._finish(requests, use_tqdm, interrupt)
+                return [output for r in requests if (output := r.take_pooled()) is not None]
+            finally:
+                self.engine.abort(requests)
+
+    def _finish(self, requests: Sequence[OpenRequest], use_tqdm: Progress, interrupt: InterruptBetweenSteps) -> None:
+        """Run steps until these are all finished.
+
+        Raises:
+            PenstockError: one of them failed.
+        """
+        left = len(requests)
+        bar = _ProgressBar(left, use_tqdm)
         try:
-            while len(results) < len(requests):
+            while left:
                 interrupt.check()
                 for request in self.engine.step():
-                    output = request.take()
-                    assert output is not None, "a finished request has its last output"
-                    results[id(request)] = output
-                    bar.add(output)
+                    if request.error is not None:
+                        raise request.error
+                    left -= 1
+                    bar.add(request)
         finally:
             bar.close()
-        return [results[id(r)] for r in requests]
 
 
 class _ProgressBar:
@@ -261,11 +393,11 @@ class _ProgressBar:
         if self._bar is not None:
             self._show()
 
-    def add(self, output: RequestOutput) -> None:
+    def add(self, request: OpenRequest) -> None:
         if self._bar is None:
             return
-        self._inputs += len(output.prompt_token_ids) * len(output.outputs)
-        self._outputs += sum(len(o.token_ids) for o in output.outputs)
+        self._inputs += len(request.prompt_token_ids) * request.num_returned
+        self._outputs += sum(a.num_tokens for a in request.answers)
         self._show()
         self._bar.update(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -40,22 +41,26 @@ class Slots:
     Attributes:
         wanted: checkpoint name -> the tensor, or part of a fused one, that it fills, or the slot that takes it.
         redundant: patterns of names that some checkpoints carry and that the model makes itself.
+        renames: regular expressions and what stands in their place in the model's names.
     """
 
     wanted: dict[str, torch.Tensor | Slot]
     redundant: tuple[str, ...]
+    renames: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, model: nn.Module) -> Slots:
         """Collects what the model's layers declare."""
         wanted: dict[str, torch.Tensor | Slot] = {}
         redundant: list[str] = []
+        renames: list[tuple[str, str]] = []
         for module in model.modules():
             own = dict(module.slots()) if isinstance(module, Fed) else {}
             assert not own.keys() & wanted.keys(), f"two layers are fed by {own.keys() & wanted.keys()}"
             wanted |= own
             redundant += getattr(module, "redundant_names", ())
-        return cls(wanted, tuple(redundant))
+            renames += getattr(module, "renames", ())
+        return cls(wanted, tuple(redundant), tuple(renames))
 
     def match(self, names: Iterable[str]) -> dict[str, str]:
         """Checkpoint name -> wanted name, without the redundant ones.
@@ -66,7 +71,7 @@ class Slots:
         matched: dict[str, str] = {}
         unexpected, twice, seen = [], [], set()
         for name in names:
-            target = name if name in self.wanted else PREFIX + name
+            target = name if name in self.wanted else self._renamed(name)
             if target in self.wanted:
                 twice += [name] if target in seen else []
                 seen.add(target)
@@ -79,6 +84,11 @@ class Slots:
             what = "; ".join(f"{kind}: {_listed(n)}" for kind, n in faults if n)
             raise StartError(f"the weights do not fit the model. {what}.")
         return matched
+
+    def _renamed(self, name: str) -> str:
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
+        return name if self.renames else PREFIX + name
 
     def fill(self, target: str, source: torch.Tensor) -> None:
         """Copy one checkpoint tensor into its slot, converting its type.

@@ -1,6 +1,6 @@
 """The decoder that all architectures here share; each states in its own file only what differs.
 
-norm, attention, norm, gated MLP per layer, residuals around both; a final norm and an output head.
+norm, attention, norm, gated MLP per layer, residuals around both; a final norm and a head.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from penstock.layers.activation import ACTIVATIONS
 from penstock.layers.attention import Attention
 from penstock.layers.context import BuildContext
 from penstock.layers.embedding import Embedding, Head, TiedEmbedding, TiedHead
+from penstock.layers.label_head import LinearHead, NoHead, TokenRowsHead, TwoStepHead
 from penstock.layers.linear import Linear
 from penstock.layers.module import Module
 from penstock.layers.norm import RMSNorm
@@ -96,14 +97,17 @@ class Decoder(Model):
         self.layers = nn.ModuleList(Layer(context, shape, traits, i) for i in range(shape.num_layers))
         self.norm = RMSNorm(context, shape.hidden_size, shape.norm_eps, "model.norm")
         table, vocab_size, hidden_size = "model.embed_tokens", shape.vocab_size, shape.hidden_size
-        self.head: Head
+        self.head: nn.Module
         self.embedding: nn.Module
-        if shape.tie_embeddings:
-            self.head = TiedHead(context, hidden_size, vocab_size, table, unread="lm_head")
-            self.embedding = TiedEmbedding(self.head)
-        else:
+        if shape.head == "vocabulary" and shape.tie_embeddings:
+            self.head = head = TiedHead(context, hidden_size, vocab_size, table, unread="lm_head")
+            self.embedding = TiedEmbedding(head)
+            return
+        self.embedding = embedding = Embedding(context, vocab_size, hidden_size, table)
+        if shape.head == "vocabulary":
             self.head = Head(context, hidden_size, vocab_size, "lm_head")
-            self.embedding = Embedding(context, vocab_size, hidden_size, table)
+        else:
+            self.head = _label_head(shape, context, embedding)
 
     @staticmethod
     @abstractmethod
@@ -128,3 +132,16 @@ class Decoder(Model):
     def logits(self, hidden_SH: torch.Tensor) -> torch.Tensor:
         logits_SV: torch.Tensor = self.head(hidden_SH)
         return logits_SV
+
+
+def _label_head(shape: ModelShape, context: BuildContext, embedding: Embedding) -> nn.Module:
+    """The head of a model that pools. Hugging Face's names: "score", with a bias where it classifies tokens."""
+    hidden_size, count = shape.hidden_size, shape.num_labels
+    if shape.head == "none":
+        return NoHead("lm_head.weight", "score.*")
+    if shape.label_tokens:
+        tied = embedding if shape.tie_embeddings else None
+        return TokenRowsHead(context, shape.vocab_size, hidden_size, shape.label_tokens, count, tied)
+    if shape.head == "reward":
+        return TwoStepHead(context, hidden_size, count, dense="score.0", activation="relu", out="score.2")
+    return LinearHead(context, hidden_size, count, "score", bias=shape.head == "tokens")

@@ -1,24 +1,27 @@
-"""Architecture name of config.json -> model class. A new architecture is a file and a line here."""
+"""Architecture name of config.json -> model class. A new family is a file and a line here."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from penstock.config.architectures import ARCHITECTURES
 from penstock.config.shape import ModelShape
 from penstock.layers.context import BuildContext
 from penstock.models.interface import Model
 from penstock.plugins import Registry
 from penstock.quantization.base import method_for
 
-MODELS = Registry(
-    "model architecture",
-    {
-        "LlamaForCausalLM": "penstock.models.llama:Llama",
-        "MistralForCausalLM": "penstock.models.mistral:Mistral",
-        "Qwen2ForCausalLM": "penstock.models.qwen2:Qwen2",
-        "Qwen3ForCausalLM": "penstock.models.qwen3:Qwen3",
-    },
-)
+FAMILIES = {
+    "Llama": "penstock.models.llama:Llama",
+    "Mistral": "penstock.models.mistral:Mistral",
+    "Qwen2": "penstock.models.qwen2:Qwen2",
+    "Qwen3": "penstock.models.qwen3:Qwen3",
+    "Bert": "penstock.models.bert:Bert",
+    "Roberta": "penstock.models.roberta:Roberta",
+    "XLMRoberta": "penstock.models.roberta:Roberta",
+    "DistilBert": "penstock.models.distilbert:DistilBert",
+}
+MODELS = Registry("model architecture", {name: FAMILIES[a.family] for name, a in ARCHITECTURES.items()})
 
 
 def build(shape: ModelShape, context: BuildContext) -> Model:

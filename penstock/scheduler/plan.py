@@ -13,7 +13,8 @@ import enum
 
 import msgspec
 
-from penstock.params import SamplingParams
+from penstock.outputs import Floats
+from penstock.params import PoolingParams, SamplingParams
 
 
 class FinishReason(enum.IntEnum):
@@ -36,12 +37,14 @@ class NewRow(msgspec.Struct, array_like=True, gc=False):
     Attributes:
         token_ids: the prompt and, after a preemption, what had been generated.
         num_prompt_tokens: how many of them are the prompt.
+        pooling: how to pool it, for a request that pools and samples nothing.
     """
 
     request_id: str
     token_ids: list[int]
     num_prompt_tokens: int
     params: SamplingParams
+    pooling: PoolingParams | None = None
 
 
 class Row(msgspec.Struct, array_like=True, gc=False):
@@ -51,7 +54,8 @@ class Row(msgspec.Struct, array_like=True, gc=False):
         num_computed: tokens whose KV is already in the cache: the position of the first token that runs.
         num_tokens: how many run now.
         new_block_ids: blocks to append to the request's block table before the step.
-        samples: whether the last token that runs is the last one known, so that a next one is sampled.
+        samples: whether the last token that runs is the last one known, so that a next one is sampled, or the whole
+            text is pooled.
     """
 
     request_id: str
@@ -105,6 +109,7 @@ class RowResult(msgspec.Struct, array_like=True, gc=False):
             tokens; only if asked for. The prompt's first token has none.
         error: set if this row alone failed; the request ends, others go on.
         complete: the answer's constraint allows nothing after these tokens, so the request ends.
+        pooled: what a request pooled whose last token ran.
     """
 
     request_id: str
@@ -113,6 +118,7 @@ class RowResult(msgspec.Struct, array_like=True, gc=False):
     prompt_logprobs: list[TokenLogprobs] | None = None
     error: str | None = None
     complete: bool = False
+    pooled: Floats | None = None
 
 
 class StepResult(msgspec.Struct, array_like=True, gc=False):
@@ -132,6 +138,7 @@ class EngineOutput(msgspec.Struct, array_like=True, gc=False):
         scheduled_time: when the request first ran, monotonic seconds; on the first output only.
         error: text for the log when finish_reason is ERROR.
         num_preemptions: how often it had to start again; on the last output only.
+        pooled: what the request pooled; on the last output of one that pools.
     """
 
     request_id: str
@@ -144,6 +151,7 @@ class EngineOutput(msgspec.Struct, array_like=True, gc=False):
     scheduled_time: float | None = None
     error: str | None = None
     num_preemptions: int = 0
+    pooled: Floats | None = None
 
 
 class SchedulerStats(msgspec.Struct, array_like=True, gc=False):

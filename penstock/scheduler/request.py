@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 from penstock.kvcache.spec import KVSequence
-from penstock.params import SamplingParams
+from penstock.params import PoolingParams, SamplingParams
 from penstock.scheduler.plan import FinishReason
 from penstock.scheduler.repetition import repeats_itself
 
@@ -29,6 +29,7 @@ class Request(KVSequence):
         scheduled_time: when it was first admitted to run.
         num_cached_tokens: prompt tokens found in the prefix cache when it was first admitted.
         has_output: the front has had an output of it.
+        pooling: how it is pooled; None if it generates.
         prompt_logprobs_sent: prompt positions from 1 on that the front has had; a replay computes them again.
     """
 
@@ -45,6 +46,7 @@ class Request(KVSequence):
         "num_preemptions",
         "num_prompt_tokens",
         "params",
+        "pooling",
         "priority",
         "prompt_logprobs_sent",
         "rank",
@@ -65,10 +67,13 @@ class Request(KVSequence):
         priority: int = 0,
         cache_salt: str | None = None,
         deadline: float | None = None,
+        pooling: PoolingParams | None = None,
     ):
-        super().__init__(list(prompt_token_ids), cache_salt, reads_cache=params.prompt_logprobs is None)
+        reads_cache = params.prompt_logprobs is None and not (pooling and pooling.skip_reading_prefix_cache)
+        super().__init__(list(prompt_token_ids), cache_salt, reads_cache)
         self.request_id = request_id
         self.params = params
+        self.pooling = pooling
         self.arrival_time = arrival_time
         self.priority = priority
         self.deadline = deadline

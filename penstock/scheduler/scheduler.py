@@ -110,7 +110,8 @@ class Scheduler:
         request.max_total = self.max_model_len
         if request.params.max_tokens is not None:
             request.max_total = min(self.max_model_len, request.num_prompt_tokens + request.params.max_tokens)
-        if not 0 < request.num_prompt_tokens < self.max_model_len:  # one bad message must not stop the others
+        room = 0 if request.pooling else 1  # for an answer
+        if not 0 < request.num_prompt_tokens <= self.max_model_len - room:  # one bad message must not stop the others
             error = f"a prompt of {request.num_prompt_tokens} tokens in a context of {self.max_model_len}"
             self._outputs.append(EngineOutput(request.request_id, [], FinishReason.ERROR, error=error))
             return
@@ -206,7 +207,13 @@ class Scheduler:
         block_size = self.kv.block_size
         if request.room == 0:
             plan.new.append(
-                NewRow(request.request_id, list(request.token_ids), request.num_prompt_tokens, request.params)
+                NewRow(
+                    request.request_id,
+                    list(request.token_ids),
+                    request.num_prompt_tokens,
+                    request.params,
+                    request.pooling,
+                )
             )
         new_block_ids = request.block_ids[request.room // block_size :]
         request.room = len(request.block_ids) * block_size
@@ -293,6 +300,12 @@ class Scheduler:
                 continue  # aborted while the step ran
             if got.error is not None:
                 outputs.append(self._output(request, [], FinishReason.ERROR, error=got.error))
+                self._end(request)
+                ended += 1
+                continue
+            if got.pooled is not None:
+                outputs.append(self._output(request, [], FinishReason.STOP))
+                outputs[-1].pooled = got.pooled
                 self._end(request)
                 ended += 1
                 continue

@@ -37,6 +37,7 @@ class KVDemand(msgspec.Struct, frozen=True):
         max_num_seqs: sequences that may run at once.
         memory_bytes: the user's exact size, or None.
         num_blocks_override: the user's exact number of blocks, or None.
+        step_tokens: tokens of one step, if nothing is kept after it; None for sequences that grow.
     """
 
     block_size: int
@@ -45,6 +46,7 @@ class KVDemand(msgspec.Struct, frozen=True):
     max_num_seqs: int
     memory_bytes: int | None = None
     num_blocks_override: int | None = None
+    step_tokens: int | None = None
 
     @property
     def blocks_per_sequence(self) -> int:
@@ -53,6 +55,8 @@ class KVDemand(msgspec.Struct, frozen=True):
     @property
     def useful_blocks(self) -> int:
         """Blocks beyond which nothing can use more: every sequence at full length, and the null block."""
+        if self.step_tokens is not None:  # a sequence's last block may hold one token; as many may be kept free
+            return -(-self.step_tokens // self.block_size) + 2 * self.max_num_seqs + 1
         return self.max_num_seqs * self.blocks_per_sequence + 1
 
 
@@ -94,7 +98,8 @@ def size_pool(demand: KVDemand, available: int, source: str) -> KVCapacity:
         why = f"{_gib(available)}: {source}"
         if num_blocks > demand.useful_blocks:
             num_blocks = demand.useful_blocks
-            why += f"; {demand.max_num_seqs} sequences of {demand.max_model_len} tokens need no more"
+            whole = f"{demand.max_num_seqs} sequences of {demand.max_model_len} tokens"
+            why += f"; {whole if demand.step_tokens is None else 'steps that keep nothing'} need no more"
     _check_one_sequence(demand, num_blocks)
     tokens = (num_blocks - 1) * demand.block_size
     return KVCapacity(

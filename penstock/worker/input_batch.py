@@ -17,6 +17,7 @@ from penstock.sampling.history import Int64Array, RowHistory
 from penstock.scheduler.plan import NewRow, Row, StepPlan
 
 NO_PROMPT_LOGPROBS = -1
+NO_SECOND_SEGMENT = np.iinfo(np.int64).max
 _FIRST_SLOTS, _FIRST_TOKENS, _FIRST_BLOCKS = 8, 256, 16
 
 Table = npt.NDArray[np.int32]
@@ -54,6 +55,7 @@ class InputBatch:
         self.num_prompt = np.zeros(_FIRST_SLOTS, np.int64)
         self.num_blocks = np.zeros(_FIRST_SLOTS, np.int64)
         self.num_prompt_logprobs = np.full(_FIRST_SLOTS, NO_PROMPT_LOGPROBS, np.int64)
+        self.second_segment = np.full(_FIRST_SLOTS, NO_SECOND_SEGMENT, np.int64)  # where it begins
         self._vocab_size = vocab_size
         self._params = ParamsTable(vocab_size, device)
         self._slot_of: dict[str, int] = {}
@@ -120,6 +122,8 @@ class InputBatch:
             self.tokens = _widened(self.tokens, count)
         self.tokens[slot, :count] = token_ids
         self.num_tokens[slot], self.num_prompt[slot] = count, new.num_prompt_tokens
+        second = new.pooling.second_segment if new.pooling is not None else None
+        self.second_segment[slot] = NO_SECOND_SEGMENT if second is None else second
         if wanted is None:
             self.num_prompt_logprobs[slot] = NO_PROMPT_LOGPROBS
         else:
@@ -152,6 +156,7 @@ class InputBatch:
         self.num_tokens, self.num_prompt = _heightened(self.num_tokens), _heightened(self.num_prompt)
         self.num_blocks = _heightened(self.num_blocks)
         self.num_prompt_logprobs = _heightened(self.num_prompt_logprobs)
+        self.second_segment = _heightened(self.second_segment)
         self._free = list(range(2 * old - 1, old, -1))
         return old
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from penstock.attention.base import AttentionBackend
+from penstock.layers.pooler import Pooler
 from penstock.models.interface import Model
 from penstock.sampling.history import Int64Array
 from penstock.sampling.logprobs import list_logprobs
@@ -15,6 +16,7 @@ from penstock.sampling.sampler import Sampled, Sampler
 from penstock.scheduler.plan import RowResult, StepPlan, StepResult, TokenLogprobs
 from penstock.structured.masks import Constraints
 from penstock.worker.input_batch import NO_PROMPT_LOGPROBS, InputBatch, StepRows
+from penstock.worker.pooling import PoolingRows
 from penstock.worker.step_inputs import StepInputs, build_inputs
 
 # Dimensions in tensor names: T running tokens, S rows that sample, H hidden size, V vocabulary.
@@ -30,6 +32,7 @@ class ModelRunner:
         vocab_size: width of the model's logits.
         device: where the model lies.
         constraints: of structured outputs; without them requests that ask for any are not to come here.
+        pooler: of a model that pools and generates nothing.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class ModelRunner:
         vocab_size: int,
         device: torch.device,
         constraints: Constraints | None = None,
+        pooler: Pooler | None = None,
     ):
         self._model = model
         self._backend = backend
@@ -47,6 +51,7 @@ class ModelRunner:
         self._batch = InputBatch(vocab_size, device)
         self._sampler = Sampler()
         self._constraints = constraints
+        self._pooling = None if pooler is None else PoolingRows(pooler)
 
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
@@ -56,13 +61,17 @@ class ModelRunner:
             self._constraints.apply(plan)
         results = [RowResult(row.request_id, []) for row in plan.rows]
         if results:
-            self._run(rows, results)
+            self._run(plan, rows, results)
         for row, reason in rows.failed.items():
             results[row].error = reason
         return StepResult(plan.step, results)
 
-    def _run(self, rows: StepRows, results: list[RowResult]) -> None:
+    def _run(self, plan: StepPlan, rows: StepRows, results: list[RowResult]) -> None:
         inputs = build_inputs(rows, self._batch, self._backend.block_size, self._device)
+        if self._pooling is not None:
+            self._pooling.apply(plan)
+            self._pool(plan, rows, inputs, results)
+            return
         attention = self._backend.bind(inputs.attention)
         wanted_S = self._wanted(rows, inputs)
         hidden_TH = self._model(inputs.token_ids_T, inputs.attention.positions_T, attention, wanted_S)
@@ -70,6 +79,14 @@ class ModelRunner:
             results[row].prompt_logprobs = logprobs
         if len(rows.sampling):
             self._sample(hidden_TH, rows, inputs, results)
+
+    def _pool(self, plan: StepPlan, rows: StepRows, inputs: StepInputs, results: list[RowResult]) -> None:
+        assert self._pooling is not None
+        attention = self._backend.bind(inputs.attention)
+        segments = () if inputs.segments_T is None else (None, inputs.segments_T)
+        hidden_TH = self._model(inputs.token_ids_T, inputs.attention.positions_T, attention, *segments)
+        for row, pooled in self._pooling.take(hidden_TH, plan, rows, inputs, self._batch):
+            results[row].pooled = pooled
 
     def _wanted(self, rows: StepRows, inputs: StepInputs) -> torch.Tensor | None:
         """The tokens whose hidden states anybody looks at: those that are sampled from; None for all."""

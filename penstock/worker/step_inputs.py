@@ -16,7 +16,7 @@ import torch
 
 from penstock.attention.context import AttentionStep
 from penstock.sampling.history import Int64Array, ragged_ranges
-from penstock.worker.input_batch import InputBatch, StepRows
+from penstock.worker.input_batch import NO_SECOND_SEGMENT, InputBatch, StepRows
 
 # Dimensions in tensor names: T running tokens, R rows, S rows that sample, B blocks.
 
@@ -30,12 +30,14 @@ class StepInputs:
         attention: positions, KV slots and block tables.
         last_hidden_S: int64, on the host: the hidden row whose logits each sampling row samples from.
         first_hidden_R: int64, on the host: where each row's tokens start.
+        segments_T: int64, 0 or 1: which of two texts a token belongs to; None if no row has a second one.
     """
 
     token_ids_T: torch.Tensor
     attention: AttentionStep
     last_hidden_S: Int64Array
     first_hidden_R: Int64Array
+    segments_T: torch.Tensor | None = None
 
 
 def build_inputs(rows: StepRows, batch: InputBatch, block_size: int, device: torch.device) -> StepInputs:
@@ -49,6 +51,10 @@ def build_inputs(rows: StepRows, batch: InputBatch, block_size: int, device: tor
         slots_T = slots_R[row_T]
     block_T = positions_T // block_size
     kv_slots_T = batch.blocks[slots_T, block_T] * np.int64(block_size) + (positions_T - block_T * block_size)
+    second_R = batch.second_segment[slots_R]
+    segments_T = None
+    if int(second_R.min()) != NO_SECOND_SEGMENT:
+        segments_T = torch.from_numpy((positions_T >= batch.second_segment[slots_T]).astype(np.int64)).to(device)
     most_blocks = -(-int(context_R.max()) // block_size)
     attention = AttentionStep(
         query_lens=lens_R.tolist(),
@@ -62,4 +68,5 @@ def build_inputs(rows: StepRows, batch: InputBatch, block_size: int, device: tor
         attention=attention,
         last_hidden_S=ends_R[rows.sampling] - 1,
         first_hidden_R=ends_R - lens_R,
+        segments_T=segments_T,
     )

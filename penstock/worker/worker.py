@@ -14,6 +14,7 @@ from penstock.attention.select import create_backend
 from penstock.config.engine_config import EngineConfig
 from penstock.errors import StartError
 from penstock.layers.context import BuildContext
+from penstock.layers.pooler import Pooler
 from penstock.loading.loader import load_weights
 from penstock.models.interface import Model
 from penstock.models.registry import build
@@ -54,6 +55,7 @@ class Worker:
         self._runner: ModelRunner | None = None
         manager = GrammarManager(self._make_grammar_engine)
         self._constraints = Constraints(manager, config.model.shape.vocab_size)
+        self._pooler: Pooler | None = None
 
     @property
     def backend(self) -> AttentionBackend:
@@ -86,6 +88,10 @@ class Worker:
         self._backend = create_backend(
             "auto", config.model.shape, config.cache.block_size, dtype, torch_device, config.cache.dtype
         )
+        if config.pooling is not None:
+            self._pooler = Pooler(config.pooling, self._model.logits, dtype, torch_device)
+            for dense in self._pooler.dense:
+                load_weights(dense, dense.path, config.model.load_format)
         on_progress("loading weights", 1.0)
 
     def kv_capacity(self) -> KVCapacity:
@@ -102,6 +108,7 @@ class Worker:
             max_num_seqs=config.scheduler.max_num_seqs,
             memory_bytes=config.cache.memory_bytes,
             num_blocks_override=config.cache.num_blocks_override,
+            step_tokens=None if config.model.shape.causal else config.scheduler.max_num_batched_tokens,
         )
         free, total = self.device.memory()
         available, source = BUDGETS[config.device.platform](free, total, config.cache.memory_utilization)
@@ -117,6 +124,7 @@ class Worker:
             self._config.model.shape.vocab_size,
             self.device.torch_device,
             self._constraints,
+            self._pooler,
         )
         self.device.begin_steps()
 
@@ -153,4 +161,4 @@ class Worker:
     def shutdown(self) -> None:
         """Let go of model and KV memory."""
         self._constraints.close()
-        self._runner = self._backend = self._model = None
+        self._runner = self._backend = self._model = self._pooler = None

@@ -116,10 +116,16 @@ def test_keywords_as_scripts_for_vllm_have_them() -> None:
         quantization=None,
         rope_theta=10.0,
         dtype="torch.float16",
-        task="generate",
+        override_pooler_config={"normalize": True},
         disable_log_requests=True,
     )
-    assert args == EngineArgs(model="m", gpu_memory_utilization=0.8, hf_overrides={"rope_theta": 10.0}, dtype="float16")
+    assert args == EngineArgs(
+        model="m",
+        gpu_memory_utilization=0.8,
+        hf_overrides={"rope_theta": 10.0},
+        dtype="float16",
+        pooler_config={"normalize": True},
+    )
 
 
 def test_unknown_keyword_names_near_ones() -> None:

@@ -11,6 +11,8 @@ import pytest
 from penstock.config.hf import read_generation_config, read_shape
 from penstock.config.shape import ModelShape, Rope
 from penstock.errors import StartError
+from penstock.models.decoder import Decoder
+from penstock.models.encoder import Encoder
 from penstock.models.registry import MODELS
 
 LLAMA: dict[str, Any] = {
@@ -120,7 +122,7 @@ def test_qwen3_without_head_dim_has_128(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architectures": ["BloomForCausalLM"]}, r"BloomForCausalLM.*known: Llama.*Qwen3ForCausalLM"),
+        ({"architectures": ["BloomForCausalLM"]}, r"BloomForCausalLM.*known: Bert.*Qwen3ForCausalLM"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is unknown; known: silu"),
         ({"torch_dtype": "float8"}, "float8.*known: bfloat16, float16, float32"),
         ({"rope_scaling": {"type": "su", "factor": 2.0}}, "'su' is unknown; known: default, linear, .*, yarn"),
@@ -165,9 +167,12 @@ def test_generation_config(tmp_path: Path) -> None:
 
 
 def test_every_known_architecture_has_a_model(tmp_path: Path) -> None:
+    distilbert = {"dim": 64, "n_layers": 3, "n_heads": 4, "hidden_dim": 176}
     for name in MODELS.names():
-        assert shape_of(tmp_path, LLAMA | {"architectures": [name]}).architecture == name
-        assert MODELS.get(name).traits(shape_of(tmp_path, LLAMA | {"architectures": [name]})) is not None
+        activation = {} if name.startswith(("Llama", "Mistral", "Qwen")) else {"hidden_act": "gelu"}
+        shape = shape_of(tmp_path, LLAMA | distilbert | activation | {"architectures": [name]})
+        assert (shape.architecture, shape.hidden_size) == (name, 64)
+        assert issubclass(MODELS.get(name), Encoder if shape.encoder else Decoder)
     with pytest.raises(StartError) as error:
         shape_of(tmp_path, LLAMA | {"architectures": []})
     assert str(error.value).endswith(f"known: {', '.join(MODELS.names())}.")

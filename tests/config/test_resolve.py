@@ -144,6 +144,7 @@ TESTED_ELSEWHERE = {
     "hf_token",
     "device",
     "disable_log_stats",  # a server's own, see test_usage
+    *("runner", "convert", "task", "pooler_config"),  # see tests/pooling
 }
 
 

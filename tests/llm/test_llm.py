@@ -151,10 +151,10 @@ def test_defaults_and_prefix_cache(llm: LLM) -> None:
     assert llm.generate(long, GREEDY, use_tqdm=False)[0].num_cached_tokens == 0
 
 
-@pytest.mark.parametrize("method", ["encode", "embed", "classify", "score"])
+@pytest.mark.parametrize("method", ["encode", "embed", "classify", "reward", "score"])
 def test_what_other_models_do_is_refused_in_a_sentence(llm: LLM, method: str) -> None:
-    with pytest.raises(UnsupportedError, match="this version"):
-        getattr(llm, method)("a")
+    with pytest.raises(ClientError, match="runner='pooling'"):
+        getattr(llm, method)(*["a", "b"][: 1 + (method == "score")])
     with pytest.raises(UnsupportedError, match="LoRA"):
         llm.generate("a", lora_request=object())  # type: ignore[arg-type]
 
