@@ -22,12 +22,15 @@ from penstock.entrypoints.openai import admin, openapi, tokenize
 from penstock.entrypoints.openai.auth import Authentication
 from penstock.entrypoints.openai.chat import chat_completions
 from penstock.entrypoints.openai.completions import completions
+from penstock.entrypoints.openai.embeddings import classify, embeddings, pooling
 from penstock.entrypoints.openai.errors import error_response
 from penstock.entrypoints.openai.frame import ROUTE, Frame
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.gate import Gate
 from penstock.entrypoints.openai.guard import ClientGoneError
 from penstock.entrypoints.openai.invocations import invocations
+from penstock.entrypoints.openai.score import rerank, score
+from penstock.entrypoints.openai.tasks import check_task
 from penstock.errors import NotReadyError, StartError
 from penstock.observability.http_stats import HttpStats
 from penstock.observability.prometheus import CONTENT_TYPE, MetricsPage
@@ -103,6 +106,11 @@ def _add_routes(app: FastAPI, args: ServerArgs, http_stats: HttpStats) -> None:
         ("/v1/chat/completions", "POST", chat_completions),
         ("/v1/messages", "POST", messages),
         ("/v1/messages/count_tokens", "POST", count_tokens),
+        ("/v1/embeddings", "POST", embeddings),
+        ("/pooling", "POST", pooling),
+        ("/classify", "POST", classify),
+        *((path, "POST", score) for path in ("/score", "/v1/score")),
+        *((path, "POST", rerank) for path in ("/rerank", "/v1/rerank", "/v2/rerank")),
     ]
     if args.enable_tokenizer_info_endpoint:
         routes.append(("/tokenizer_info", "GET", tokenize.tokenizer_info))
@@ -140,6 +148,7 @@ def _endpoint(path: str, handler: Handler) -> Callable[[Request], Awaitable[Resp
         try:
             if front is None:
                 raise NotReadyError("The server has no engine yet: call init_app first.")
+            check_task(path, front.service.config)
             return await handler(request, front)
         except ClientGoneError:
             return Response(status_code=499)  # nobody reads it

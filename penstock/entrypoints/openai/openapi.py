@@ -10,7 +10,7 @@ from penstock import __version__
 from penstock.entrypoints.anthropic import answers as anthropic_answers
 from penstock.entrypoints.anthropic import types as anthropic_types
 from penstock.entrypoints.anthropic.errors import AnthropicErrorAnswer
-from penstock.entrypoints.openai import answers, types
+from penstock.entrypoints.openai import answers, pooling_types, types
 from penstock.entrypoints.openai.paths import MESSAGES
 
 BODIES: dict[str, tuple[type, type]] = {
@@ -18,6 +18,11 @@ BODIES: dict[str, tuple[type, type]] = {
     "/v1/completions": (types.CompletionRequest, answers.Completion),
     "/v1/messages": (anthropic_types.MessagesRequest, anthropic_answers.MessageAnswer),
     "/v1/messages/count_tokens": (anthropic_types.CountTokensRequest, anthropic_answers.TokenCount),
+    "/v1/embeddings": (pooling_types.EmbeddingRequest, pooling_types.EmbeddingAnswer),
+    "/pooling": (pooling_types.PoolingRequest, pooling_types.PoolingAnswer),
+    "/classify": (pooling_types.ClassifyRequest, pooling_types.ClassifyAnswer),
+    **dict.fromkeys(("/score", "/v1/score"), (pooling_types.ScoreRequest, pooling_types.ScoreAnswer)),
+    **dict.fromkeys(("/rerank", "/v1/rerank", "/v2/rerank"), (pooling_types.RerankRequest, pooling_types.RerankAnswer)),
     "/tokenize": (types.TokenizeRequest, answers.TokenizeAnswer),
     "/detokenize": (types.DetokenizeRequest, answers.DetokenizeAnswer),
 }

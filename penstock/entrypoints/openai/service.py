@@ -16,17 +16,19 @@ from starlette.requests import Request
 from penstock.config.engine_config import EngineConfig
 from penstock.config.sections import ServerArgs
 from penstock.engine.input_processor import checked_salt
+from penstock.engine.pooling_request import Ids, PoolingInputs
 from penstock.entrypoints.openai.answers import CompletionTokensDetails, PromptTokensDetails, Usage
 from penstock.entrypoints.openai.beams import open_beams
 from penstock.entrypoints.openai.fingerprint import fingerprint
 from penstock.entrypoints.openai.parser_options import answer_parsers
+from penstock.entrypoints.openai.pooling_types import PoolingFields
 from penstock.entrypoints.openai.prompts import Prompt, truncated
 from penstock.entrypoints.openai.types import SamplingFields
 from penstock.errors import ClientError, EngineError, NotFoundError, OverloadedError
 from penstock.observability.logging import get_logger
 from penstock.observability.stats import StatsRecorder
-from penstock.outputs import RequestOutput
-from penstock.params import SamplingParams
+from penstock.outputs import PoolingRequestOutput, RequestOutput
+from penstock.params import PoolingParams, SamplingParams
 from penstock.tokenizers.chat_template import ChatTemplate, read_template_option
 from penstock.tokenizers.tokenizer import Tokenizer
 
@@ -44,6 +46,16 @@ class OutputStream(Protocol):
     def __aiter__(self) -> OutputStream: ...
 
     async def __anext__(self) -> RequestOutput: ...
+
+    def close(self) -> None: ...
+
+
+class PoolingStream(Protocol):
+    """The output of one pooling request."""
+
+    def __aiter__(self) -> PoolingStream: ...
+
+    async def __anext__(self) -> PoolingRequestOutput: ...
 
     def close(self) -> None: ...
 
@@ -78,6 +90,18 @@ class Engine(Protocol):
         truncate_prompt_tokens: int | None = None,
     ) -> OutputStream: ...
 
+    async def submit_pooling(
+        self,
+        ids: Ids,
+        pooling_params: PoolingParams | None,
+        request_id: str,
+        *,
+        priority: int = 0,
+        cache_salt: str | None = None,
+        deadline: float | None = None,
+        start_by: float | None = None,
+    ) -> PoolingStream: ...
+
     async def call(self, method: str, *args: Any) -> Any: ...
 
     async def check_health(self) -> None: ...
@@ -104,6 +128,8 @@ class Service:
         self.defaults = {**config.generation_defaults, "stream_interval": args.stream_interval}
         self.tokenizer = engine.tokenizer
         self.template = _template(engine.chat_template, args)
+        self.pair_template = self.template if args.chat_template else None  # of a query and a document
+        self.pooling_inputs = None if engine.config.pooling is None else PoolingInputs(engine.config)
         self.trust_request_template = args.trust_request_chat_template
         self.template_kwargs = args.default_chat_template_kwargs or {}
         self.parsers = answer_parsers(args, self.template, self.tokenizer)
@@ -185,7 +211,27 @@ class Service:
         self._log_request(public_id, prompt, stream.prompt_token_ids, params)
         return stream
 
-    def public_id(self, request: Request, fields: SamplingFields) -> str:
+    async def submit_pooling(
+        self, request: Request, body: PoolingFields, ids: Ids, params: PoolingParams, public_id: str
+    ) -> PoolingStream:
+        """Send token ids to an engine that pools.
+
+        Raises:
+            ClientError: the request cannot be done; nothing was started.
+        """
+        stream = await self.engine.submit_pooling(
+            ids,
+            params,
+            uuid.uuid4().hex,
+            priority=body.priority or 0,
+            cache_salt=self._cache_salt(request, body),
+            deadline=self._deadline(request),
+            start_by=None if self._max_queue_time is None else time.monotonic() + self._max_queue_time,
+        )
+        self._log_request(public_id, ids.token_ids, ids.token_ids, params)
+        return stream
+
+    def public_id(self, request: Request, fields: SamplingFields | PoolingFields) -> str:
         """The id that the client sees: its own, or a new one. The engine's ids are always ours."""
         given = request.headers.get("x-request-id") or fields.request_id
         return given[:MAX_ID_CHARS] if given else uuid.uuid4().hex
@@ -200,14 +246,16 @@ class Service:
             limit = min(int(header) / 1000, limit or float("inf"))
         return None if limit is None else time.monotonic() + limit
 
-    def _cache_salt(self, request: Request, fields: SamplingFields) -> str | None:
+    def _cache_salt(self, request: Request, fields: SamplingFields | PoolingFields) -> str | None:
         """Namespace of the prefix cache: per API key if there are several, and what the request asks for."""
         salt, tenant = checked_salt(fields.cache_salt), request.scope.get(TENANT)
         if salt is None or tenant is None:
             return salt or tenant
         return hashlib.sha256(f"{tenant}@{salt}".encode()).hexdigest()
 
-    def _log_request(self, public_id: str, prompt: Prompt, ids: list[int], params: SamplingParams) -> None:
+    def _log_request(
+        self, public_id: str, prompt: Prompt, ids: list[int], params: SamplingParams | PoolingParams
+    ) -> None:
         """One line per request with --enable-log-requests."""
         if self._log_requests:
             shown = slice(self._max_log_len)
