@@ -230,6 +230,13 @@ def test_a_model_that_generates_refuses_to_pool(server: RunningServer) -> None:
         assert ("generates text" in message, param) == (True, "model")
 
 
+def test_invocations_by_what_the_model_does(
+    embedder: RunningServer, classifier: tuple[RunningServer, Checkpoint]
+) -> None:
+    assert post(embedder, "/invocations", input="a").json()["data"][0]["object"] == "embedding"
+    assert post(classifier[0], "/invocations", input="a").json()["data"][0]["num_classes"] == 3
+
+
 def test_the_same_numbers_under_load(embedder: RunningServer) -> None:
     texts = [" ".join(TEXTS)[i : 3 * i + 10] for i in range(30)]
     alone = [post(embedder, "/v1/embeddings", input=t).json()["data"][0]["embedding"] for t in texts]

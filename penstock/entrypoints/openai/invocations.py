@@ -12,6 +12,7 @@ from starlette.types import Message
 
 from penstock.entrypoints.openai.body import decode, read_bytes
 from penstock.entrypoints.openai.front import Front
+from penstock.entrypoints.openai.tasks import serves
 from penstock.errors import ClientError
 
 Handler = Callable[[Request, Front], Awaitable[Response]]
@@ -39,7 +40,7 @@ def invocations(handlers: Mapping[str, Handler]) -> Handler:
         for members, paths in FORMS:
             if members <= given:
                 for path in paths:
-                    if path in handlers:
+                    if path in handlers and serves(path, front.service.config):
                         return await handlers[path](Request(request.scope, _replay(raw, request)), front)
         known = sorted({path for _, paths in FORMS for path in paths if path in handlers})
         raise ClientError(f"Cannot find suitable handler for request. Expected a body for one of: {', '.join(known)}")

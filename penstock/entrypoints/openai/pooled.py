@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from penstock.config.pooling import PoolingConfig
 from penstock.engine.pooling_request import Ids
-from penstock.entrypoints.openai.chat import rendered
+from penstock.entrypoints.openai.chat_prompt import rendered
 from penstock.entrypoints.openai.guard import Guard
 from penstock.entrypoints.openai.pooling_types import Input, InputFields, NumberFormat, PoolingFields
 from penstock.entrypoints.openai.service import PoolingStream, Service

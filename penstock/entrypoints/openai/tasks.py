@@ -1,4 +1,4 @@
-"""Which routes need a model that generates. Pooling routes say themselves which of their tasks a model lacks."""
+"""Which routes a model serves, by what it was made for."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ GENERATING = {
     "/v1/responses": "the responses API",
     "/v1/messages": "the messages API",
 }
+POOLING = {"/v1/embeddings": "embed", "/classify": "classify"}  # the task that a route needs
+
+
+def serves(path: str, config: EngineConfig) -> bool:
+    """Whether the model can do what a route is for; for routes of several tasks, and of none, that is left to them."""
+    if config.pooling is None:
+        return path not in POOLING
+    return path not in GENERATING and POOLING.get(path, config.pooling.tasks[0]) in config.pooling.tasks
 
 
 def check_task(path: str, config: EngineConfig) -> None:
-    """Refuse a route that the model cannot serve.
+    """Refuse a route that generates for a model that does not. Pooling routes say themselves what a model lacks.
 
     Args:
         path: the route's template.
