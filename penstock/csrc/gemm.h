@@ -150,33 +150,65 @@ constexpr int64_t pack_alone = 1 << 15;     // bytes of packed rows below which 
 constexpr int64_t block_bytes = 384 << 10;  // of packed rows that are kept in the second-level cache
 constexpr int64_t tasks_per_thread = 4;     // panels are shared out in this many pieces, so that a late thread helps
 
-// All rows of x times all panels.
+// Panels begin..end times tiles first..last, which lie in `packed`. Scratch memory from `scratch` on.
 template <class Format>
-inline void multiply(const Format& format, int64_t rows, const Output& out) {
-  if (rows == 0) return;
-  const Tiles tiles(rows, format);
+inline void multiply_panels(const Format& format, const Tiles& tiles, const uint8_t* packed, int64_t first,
+                            int64_t last, int64_t begin, int64_t end, const Output& out, uint8_t* scratch) {
+  const size_t sums_bytes = (tiles.start(last) - tiles.start(first)) * lanes * sizeof(float);
+  for (int64_t p = begin; p < end; ++p)
+    multiply_panel(format, tiles, packed, first, last, p, out, reinterpret_cast<float*>(scratch), scratch + sums_bytes);
+}
+
+template <class Format>
+inline void pack_tile(const Format& format, const Tiles& tiles, int64_t tile, uint8_t* packed) {
+  format.pack(tiles.start(tile), tiles.height(tile), packed + tiles.offset(tile));
+}
+
+// Few rows: they are packed together, and threads share the panels.
+template <class Format>
+inline void multiply_few(const Format& format, const Tiles& tiles, const Output& out) {
   auto* packed = static_cast<uint8_t*>(shared_scratch(tiles.bytes()));
-  const auto pack = [&](int64_t t) { format.pack(tiles.start(t), tiles.height(t), packed + tiles.offset(t)); };
+  const auto pack = [&](int64_t t) { pack_tile(format, tiles, t, packed); };
   if (static_cast<int64_t>(tiles.bytes()) < pack_alone) {
     for (int64_t t = 0; t < tiles.count; ++t) pack(t);
   } else {
     parallel_for(tiles.count, pack);
   }
+  const int64_t panels = ceil_div(out.n, lanes), pieces = smaller(panels, num_threads() * tasks_per_thread);
+  parallel_for(pieces, [&](int64_t piece) {
+    auto* scratch = static_cast<uint8_t*>(thread_scratch(tiles.rows * lanes * sizeof(float) + format.scratch_bytes()));
+    multiply_panels(format, tiles, packed, 0, tiles.count, panels * piece / pieces, panels * (piece + 1) / pieces, out,
+                    scratch);
+  });
+}
 
-  const int64_t panels = ceil_div(out.n, lanes);
-  const int64_t blocks = ceil_div(tiles.bytes(), block_bytes);
-  const int64_t pieces = smaller(panels, larger(1, ceil_div(num_threads() * tasks_per_thread, blocks)));
+// Many rows: threads share blocks of them, each packed by who multiplies it. With fewer blocks than threads, the panels
+// are shared out, too. Tasks are large and as many for each thread: they end together.
+template <class Format>
+inline void multiply_many(const Format& format, const Tiles& tiles, const Output& out) {
+  const int64_t threads = num_threads(), panels = ceil_div(out.n, lanes), least = ceil_div(tiles.bytes(), block_bytes);
+  const int64_t blocks = least > threads ? ceil_div(least, threads) * threads : least;
+  const int64_t pieces = smaller(panels, ceil_div(threads, blocks));
   parallel_for(blocks * pieces, [&](int64_t task) {
     const int64_t block = task / pieces, piece = task % pieces;
     const int64_t first = tiles.count * block / blocks, last = tiles.count * (block + 1) / blocks;
-    if (first == last) return;
-    const int64_t height = tiles.start(last) - tiles.start(first);
-    const size_t sums_bytes = height * lanes * sizeof(float);
-    auto* sums = static_cast<float*>(thread_scratch(sums_bytes + format.scratch_bytes()));
-    auto* scratch = reinterpret_cast<uint8_t*>(sums) + sums_bytes;
-    for (int64_t p = panels * piece / pieces; p < panels * (piece + 1) / pieces; ++p)
-      multiply_panel(format, tiles, packed, first, last, p, out, sums, scratch);
+    const int64_t rows = tiles.start(last) - tiles.start(first);
+    const int64_t bytes = ceil_div(tiles.offset(last) - tiles.offset(first), 64) * 64;  // sums behind them are aligned
+    auto* own = static_cast<uint8_t*>(thread_scratch(bytes + rows * lanes * sizeof(float) + format.scratch_bytes()));
+    uint8_t* packed = own - tiles.offset(first);
+    for (int64_t t = first; t < last; ++t) pack_tile(format, tiles, t, packed);
+    multiply_panels(format, tiles, packed, first, last, panels * piece / pieces, panels * (piece + 1) / pieces, out,
+                    own + bytes);
   });
+}
+
+// All rows of x times all panels.
+template <class Format>
+inline void multiply(const Format& format, int64_t rows, const Output& out) {
+  if (rows == 0) return;
+  const Tiles tiles(rows, format);
+  if (static_cast<int64_t>(tiles.bytes()) <= block_bytes) return multiply_few(format, tiles, out);
+  multiply_many(format, tiles, out);
 }
 
 // ---- packing rows: [rows][units] -> [units][rows], in units of 32 bits

@@ -73,13 +73,13 @@ def test_types(instruction_set: str, dtype: torch.dtype, kind: tuple[int, int, t
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_a_row_always_has_the_same_bits(instruction_set: str, kind: tuple[int, int, torch.dtype]) -> None:
-    matrix, x = matrix_of(normal(353, 1100), *kind), normal(300, 1100, dtype=torch.bfloat16)
+    matrix, x = matrix_of(normal(353, 1100), *kind), normal(900, 1100, dtype=torch.bfloat16)
     whole = matrix.multiply(x)
     try:
         for threads in (1, 2, 3):
             kernels.native.set_num_threads(threads)
-            for rows in (1, 2, 7, 12, 13, 40, 300):
-                start = (300 - rows) // 3
+            for rows in (1, 2, 7, 12, 13, 40, 300, 900):  # threads share panels, panels and rows, and rows
+                start = (900 - rows) // 3
                 part = matrix.multiply(x[start : start + rows])
                 assert torch.equal(part, whole[start : start + rows]), f"{rows} rows, {threads} threads"
     finally:

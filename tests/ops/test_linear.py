@@ -74,13 +74,13 @@ def test_bits_of_a_row_depend_on_nothing_else(instruction_set: str, n: int, k: i
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_bits_do_not_depend_on_threads(instruction_set: str, dtype: torch.dtype) -> None:
-    matrix, x = packed(normal(353, 300, dtype=dtype)), normal(300, 300, dtype=dtype)
+    matrix, x = packed(normal(353, 1037, dtype=dtype)), normal(500, 1037, dtype=dtype)
     alone = matrix.multiply(x)
     try:
         for threads in (2, 3):
             kernels.native.set_num_threads(threads)
-            assert all(torch.equal(matrix.multiply(x[:rows]), alone[:rows]) for rows in (1, 16, 300))
-            again = packed(normal(353, 300, dtype=dtype))
+            assert all(torch.equal(matrix.multiply(x[:rows]), alone[:rows]) for rows in (1, 16, 200, 500))
+            again = packed(normal(353, 1037, dtype=dtype))
             assert torch.equal(again.multiply(x), alone)
     finally:
         kernels.native.set_num_threads(1)
