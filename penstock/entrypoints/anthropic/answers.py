@@ -51,6 +51,7 @@ class MessageAnswer(msgspec.Struct, kw_only=True):
     content: list[Block]
     stop_reason: str | None = None
     stop_sequence: str | None = None
+    stop_details: None = None
     usage: MessageUsage
 
 
