@@ -265,3 +265,19 @@ def test_a_model_that_is_not_served(client: anthropic.Anthropic) -> None:
             call(**fields)
         assert e.value.type == "not_found_error"
         assert "claude-other" in str(e.value.api_message)
+
+
+def test_models_and_request_ids(client: anthropic.Anthropic) -> None:
+    models = list(client.models.list())
+    assert [m.id for m in models] == ["tiny", MODEL]
+    model = client.models.retrieve(MODEL)
+    assert (model.type, model.display_name) == ("model", MODEL)
+    assert model.created_at.year > 2000
+    fields: dict[str, Any] = {"model": MODEL, "max_tokens": 1, "messages": USER}
+    message = client.messages.create(**fields)
+    assert message.id == f"msg_{message._request_id}"
+    named = client.messages.create(**fields, extra_headers={"X-Request-Id": "mine"})
+    assert (named.id, named._request_id) == ("msg_mine", "mine")
+    with pytest.raises(anthropic.BadRequestError) as e:
+        client.messages.create(**{**fields, "max_tokens": 0})
+    assert e.value.request_id

@@ -15,6 +15,7 @@ from penstock.entrypoints.anthropic.message_stream import FORM, MessageStream
 from penstock.entrypoints.anthropic.types import MessagesRequest
 from penstock.entrypoints.openai.body import read_body
 from penstock.entrypoints.openai.conversation import AnswerDelta, Conversation, open_conversation
+from penstock.entrypoints.openai.frame import REQUEST_ID
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.guard import Guard
 from penstock.entrypoints.openai.sse import EventStream
@@ -29,7 +30,7 @@ async def messages(request: Request, front: Front) -> Response:
     service = front.service
     body = await read_body(request, _decoder)
     chat = chat_request(body, service.max_model_len, service.parsers.reasoning is not None)
-    public_id = "msg_" + service.public_id(request, chat)
+    public_id = "msg_" + request.scope[REQUEST_ID]
     try:
         conversation = await open_conversation(request, service, chat, public_id)
     except ClientError as e:

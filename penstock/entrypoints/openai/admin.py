@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -40,7 +42,8 @@ async def version(request: Request, front: Front) -> Response:
 async def models(request: Request, front: Front) -> Response:
     """GET /v1/models."""
     service = front.service
-    return _json(ModelList(data=[_card(service, name) for name in service.model_names]))
+    names = service.model_names
+    return _json(ModelList(data=[_card(service, n) for n in names], first_id=names[0], last_id=names[-1]))
 
 
 async def model(request: Request, front: Front) -> Response:
@@ -72,6 +75,10 @@ def _card(service: Service, name: str) -> ModelCard:
         root=service.model_root,
         max_model_len=service.max_model_len,
         permission=[ModelPermission(id="modelperm-penstock", created=service.created)],
+        display_name=name,
+        created_at=datetime.fromtimestamp(service.created, UTC).isoformat(),
+        max_input_tokens=service.max_model_len,
+        max_tokens=service.max_model_len,
     )
 
 

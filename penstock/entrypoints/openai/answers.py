@@ -175,6 +175,12 @@ class ModelCard(msgspec.Struct, kw_only=True):
     parent: str | None = None
     max_model_len: int
     permission: list[ModelPermission]
+    # What Anthropic's clients look for.
+    type: str = "model"
+    display_name: str
+    created_at: str
+    max_input_tokens: int
+    max_tokens: int
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -182,6 +188,9 @@ class ModelList(msgspec.Struct, kw_only=True):
 
     object: str = "list"
     data: list[ModelCard]
+    has_more: bool = False  # this and the rest as Anthropic has them
+    first_id: str
+    last_id: str
 
 
 class TokenizeAnswer(msgspec.Struct):

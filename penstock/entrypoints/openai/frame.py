@@ -1,4 +1,4 @@
-"""Frame: ASGI middleware around every request: the X-Request-Id header, HTTP metrics, and the count for /load."""
+"""Frame: ASGI middleware around every request: its id in the headers of the answer, and HTTP metrics."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.entrypoints.openai.paths import UNCOUNTED
+from penstock.entrypoints.openai.paths import UNCOUNTED, speaks_anthropic
 from penstock.observability.http_stats import HttpStats
 
 ROUTE = "penstock.route"  # scope key: the template of the route that handles the request
+REQUEST_ID = "penstock.request_id"  # scope key: the id that the client gave, or a new one
 MAX_ID_BYTES = 256
 
 
@@ -33,8 +34,12 @@ class Frame:
             return
         began = time.perf_counter()
         request_id, size = _headers(scope)
-        if request_id is None and self._always_send_id:
-            request_id = uuid.uuid4().hex.encode()
+        names = [b"x-request-id"] if request_id is not None or self._always_send_id else []
+        if speaks_anthropic(scope):
+            names.append(b"request-id")
+        request_id = request_id or uuid.uuid4().hex.encode()
+        scope[REQUEST_ID] = request_id.decode()
+        id_headers = [(name, request_id) for name in names]
         status = 500
         sent = 0
 
@@ -44,8 +49,8 @@ class Frame:
                 sent += len(message.get("body", b""))
             elif message["type"] == "http.response.start":
                 status = message["status"]
-                if request_id is not None:
-                    message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                if id_headers:
+                    message["headers"] = [*message.get("headers", ()), *id_headers]
             await send(message)
 
         try:
