@@ -55,8 +55,6 @@ class StructuredOutputsParams(msgspec.Struct, kw_only=True):
     disable_any_whitespace: bool = False
     disable_additional_properties: bool = False
     whitespace_pattern: str | None = None
-    # Set by the engine's front, not by users: the token ids that end the thinking, before which the answer is free.
-    start_after_token_ids: list[int] | None = None
 
     def __post_init__(self) -> None:
         names = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
@@ -80,6 +78,24 @@ class RepetitionDetectionParams(msgspec.Struct, kw_only=True):
             raise ClientError(text, "repetition_detection")
         if self.max_pattern_size and not 2 <= self.min_count < 2**31:
             raise ClientError(f"min_count must be at least 2, got {self.min_count}.", "repetition_detection")
+
+
+class ThinkingParams(msgspec.Struct, kw_only=True):
+    """Where an answer's reasoning is, in token ids, none of the lists empty unless said.
+
+    Attributes:
+        opened: the answer begins inside reasoning; else it has some only if it begins with `start`.
+        start: empty if `opened` is all there is to know.
+        end: what comes after it is no reasoning.
+        forced_end: ends with `end`; what the model is made to say when the budget is used up.
+        budget: tokens of reasoning, not counting `start` and what is forced; None for no limit.
+    """
+
+    opened: bool
+    start: list[int]
+    end: list[int]
+    forced_end: list[int]
+    budget: int | None = None
 
 
 class SamplingParams(msgspec.Struct, kw_only=True):
@@ -117,10 +133,12 @@ class SamplingParams(msgspec.Struct, kw_only=True):
     logit_bias: dict[int, float] | None = None
     allowed_token_ids: list[int] | None = None
     bad_words: list[str] | None = None
-    # Set by the server, not by users: special tokens that give text, whatever skip_special_tokens says of the others.
-    kept_special_token_ids: list[int] | None = None
     stream_interval: int | None = None
     repetition_detection: RepetitionDetectionParams | None = None
+    # Set by the server, not by users: special tokens that give text, whatever skip_special_tokens says of the others,
+    # and where reasoning is: `structured_outputs` holds for what follows it.
+    kept_special_token_ids: list[int] | None = None
+    thinking: ThinkingParams | None = None
     # Set by the input processor, not by users: bad words as token ids, and the model's end-of-sequence ids.
     bad_words_token_ids: list[list[int]] | None = None
     eos_token_ids: list[int] = []

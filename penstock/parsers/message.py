@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from penstock.parsers.detect import detect_reasoning_parser, detect_tool_parser
 from penstock.parsers.events import ContentDelta, Event, Message, ReasoningDelta, joined
@@ -106,6 +106,19 @@ class MessageParser:
         return kept
 
 
+class ReasoningPlace(NamedTuple):
+    """Where an answer's reasoning is, in texts; see `ReasoningParser`.
+
+    Attributes:
+        opened: the answer begins inside it; else it has some only if it begins with `start`.
+    """
+
+    opened: bool
+    start: str
+    end: str
+    forced_end: str
+
+
 class AnswerParsers:
     """What a model's answers are parsed with.
 
@@ -113,6 +126,10 @@ class AnswerParsers:
         tool, reasoning: names from the registries, "auto" to look into the template, None for no parser.
         template: source of the model's chat template.
         special_tokens: texts of the tokenizer's added tokens.
+        unwritable: those of them that no grammar can write.
+
+    Attributes:
+        call_form: how forced calls are written; None if they are plain JSON.
 
     Raises:
         StartError: there is no parser of that name.
@@ -125,6 +142,7 @@ class AnswerParsers:
         *,
         template: str | None = None,
         special_tokens: Sequence[str] = (),
+        unwritable: Sequence[str] = (),
     ):
         tool = detect_tool_parser(template, special_tokens) if tool == AUTO else tool
         reasoning = detect_reasoning_parser(template, special_tokens) if reasoning == AUTO else reasoning
@@ -133,10 +151,25 @@ class AnswerParsers:
             reasoning = self.tool.reasoning
         self.reasoning: type[ReasoningParser] | None = REASONING_PARSERS.get(reasoning) if reasoning else None
 
+        form = self.tool.call_form if self.tool is not None else None
+        self.call_form = None if form and any(text in part for text in unwritable for part in form) else form
+
     def markers(self, with_tools: bool) -> tuple[str, ...]:
         """Texts that must reach the parsers of a request, special tokens or not."""
         tool = self.tool.markers if self.tool and with_tools else ()
         return (*tool, *(self.reasoning.markers if self.reasoning else ()))
+
+    def reasoning_place(
+        self, prompt: str | None, template_kwargs: Mapping[str, Any] | None = None, final_text: str | None = None
+    ) -> ReasoningPlace | None:
+        """Where the reasoning of an answer is; None if it has none. Arguments as for `for_answer`."""
+        if self.reasoning is None:
+            return None
+        parser = self.reasoning(prompt, template_kwargs, (), final_text)
+        opens = parser.opens
+        if opens is False:
+            return None
+        return ReasoningPlace(bool(opens), parser.start, parser.end, parser.forced_end or parser.end)
 
     def for_answer(
         self,
@@ -153,12 +186,14 @@ class AnswerParsers:
 
         Args:
             tools, tool_choice, parallel_tool_calls, include_reasoning: as the request has them. A `tool_choice` that
-                forces a call means that a grammar forces it: the text, after the reasoning, is plain JSON.
+                forces a call means that a grammar forces it: what follows the reasoning is in `call_form`.
             prompt: what the template rendered; None if the request's prompt was not text.
             template_kwargs: the variables that it was rendered with.
             final_text: the assistant's message that the answer continues, if it continues one.
         """
-        forced = forced_parser(tool_choice, self.tool.new_id if self.tool else None) if tools else None
+        forced = None
+        if tools and self.call_form is None:
+            forced = forced_parser(tool_choice, self.tool.new_id if self.tool else None)
         with_tools = bool(tools) and tool_choice != "none" and forced is None and self.tool is not None
         parser: TextParser | None = forced
         if with_tools and self.tool is not None:

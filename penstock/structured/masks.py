@@ -20,6 +20,7 @@ from penstock.structured.base import GrammarError, mask_words
 from penstock.structured.constraint import Constraint
 from penstock.structured.manager import GrammarManager
 from penstock.structured.spec import spec_of
+from penstock.structured.thinking import Thinking
 
 # Dimensions in tensor names: S rows that sample, R constrained ones among them, W words of a mask, V vocabulary.
 logger = get_logger(__name__)
@@ -58,7 +59,7 @@ class Constraints:
             for request_id in plan.gone:
                 self._of_request.pop(request_id, None)
         for new in plan.new:
-            if new.params.structured_outputs is not None:
+            if new.params.structured_outputs is not None or new.params.thinking is not None:
                 self._of_request[new.request_id] = self._started(new)
 
     def masks(self, request_ids_S: Sequence[str]) -> list[LogitsProcessor]:
@@ -92,6 +93,8 @@ class Constraints:
                 constraint.accept([token_id])
                 if constraint.done:
                     complete.append(row)
+                elif constraint.idle:
+                    del self._of_request[request_id]
             except GrammarError as e:
                 self._fail(request_id, e)
         return complete
@@ -101,12 +104,14 @@ class Constraints:
         self._manager.close()
 
     def _started(self, new: NewRow) -> Constraint | None:
-        outputs = new.params.structured_outputs
-        assert outputs is not None
+        params = new.params
         try:
-            grammar = self._manager.prepare(spec_of(outputs)).result().start()
-            never_ids = new.params.eos_token_ids if new.params.ignore_eos else ()
-            constraint = Constraint(grammar, outputs.start_after_token_ids or (), never_ids)
+            grammar = None
+            if params.structured_outputs is not None:
+                grammar = self._manager.prepare(spec_of(params.structured_outputs)).result().start()
+            thinking = None if params.thinking is None else Thinking(params.thinking)
+            end_ids = params.eos_token_ids
+            constraint = Constraint(grammar, thinking, end_ids if params.ignore_eos else (), end_ids)
             answer_ids = new.token_ids[new.num_prompt_tokens :]
             if constraint.accept(answer_ids) < len(answer_ids):
                 raise GrammarError("the answer so far does not follow it")

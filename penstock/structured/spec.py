@@ -126,11 +126,11 @@ def _parsed(value: Any, name: str) -> Any:
             value = json.loads(text)
         except (ValueError, RecursionError):
             raise refused(f"{name} is not valid JSON") from None
-    _check_size(value, name)
+    check_size(value, name)
     return value
 
 
-def _check_size(value: Any, name: str) -> None:
+def check_size(value: Any, name: str) -> None:
     """Refuse what is large or deep before anything walks it recursively."""
     level, count, chars = [value], 0, 0
     for _ in range(MAX_DEPTH):

@@ -1,9 +1,15 @@
-"""Tools as one JSON schema: what a model may say when it is made to call one of them, or a certain one."""
+"""Tools as constraints: what a model may say when it is made to call one of them, or a certain one, or may call one.
+
+Either plain JSON, or the model's own form of calls as structural tags.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
+
+from penstock.structured.spec import close_objects
 
 _DATA = frozenset({"enum", "const", "default", "examples"})  # members that hold values, not schemas
 _MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})  # name -> schema
@@ -40,9 +46,27 @@ def named_call_schema(tools: Sequence[Json], name: str) -> Json:
     return next(parameters_of(t) for t in tools if t["function"]["name"] == name)
 
 
+def call_tags(tools: Sequence[Json], before: str, between: str, after: str, *, strict_only: bool = False) -> list[Json]:
+    """One structural tag for each tool: before + its name in JSON + between + its arguments in JSON + after.
+
+    Args:
+        strict_only: tools that do not ask for it (`strict`) get any arguments.
+    """
+    tags = []
+    for tool in tools:
+        name = json.dumps(tool["function"]["name"], ensure_ascii=False)
+        strict = tool["function"].get("strict") is True
+        schema = parameters_of(tool) if strict or not strict_only else {"type": "object"}
+        content = {"type": "json_schema", "json_schema": schema}
+        tags.append({"type": "tag", "begin": before + name + between, "content": content, "end": after})
+    return tags
+
+
 def parameters_of(tool: Json) -> Json:
-    """The schema of a tool's arguments; a tool without one takes none."""
+    """The schema of a tool's arguments; a tool without one takes none. A strict one names all that there may be."""
     parameters = tool["function"].get("parameters")
+    if parameters and tool["function"].get("strict") is True:
+        return close_objects(parameters)
     return parameters if parameters else {"type": "object", "properties": {}, "additionalProperties": False}
 
 

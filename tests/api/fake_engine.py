@@ -47,7 +47,8 @@ def config() -> EngineConfig:
 
 
 class FakeEngine:
-    """Knobs: `delay_s` before every output, `ready`, `errored`, `fail_after` outputs of every request."""
+    """Knobs: `delay_s` before every output, `ready`, `errored`, `fail_after` outputs of every request, what it `says`,
+    and how many tokens it tells at once (`per_output`)."""
 
     def __init__(self) -> None:
         self.config = config()
@@ -56,6 +57,7 @@ class FakeEngine:
         self.chat_template = chat_template_of(self.tokenizer)
         self.sentence = self.tokenizer.encode(SENTENCE)
         self.delay_s = 0.0
+        self.per_output = 1
         self.ready = True
         self.errored = False
         self.fail_after: int | None = None
@@ -64,6 +66,10 @@ class FakeEngine:
         self.calls: list[str] = []
         self.stopped = False
         self._is_ready = asyncio.Event()
+
+    def says(self, text: str) -> None:
+        """From now on every answer is this text."""
+        self.sentence = self.tokenizer.encode(text)
 
     async def start(self) -> None:
         self.stopped = False
@@ -128,6 +134,11 @@ class FakeStream:
         self._deadline = deadline
         self._error: PenstockError | None = None
         self._wake = asyncio.Event()
+        self._sentence = engine.sentence
+        self._text = engine.tokenizer.text_stream(
+            skip_special_tokens=params.skip_special_tokens, kept_ids=params.kept_special_token_ids or ()
+        )
+        self._said = ""
 
     def __aiter__(self) -> FakeStream:
         return self
@@ -146,7 +157,7 @@ class FakeStream:
             output = await self._step()
             while not output.finished:
                 output = await self._step()
-            return self._output(0, output.outputs[0].finish_reason)
+            return self._output(0, self._said, output.outputs[0].finish_reason)
         return await self._step()
 
     async def _step(self) -> RequestOutput:
@@ -164,19 +175,18 @@ class FakeStream:
         if self._engine.fail_after is not None and self.sent >= self._engine.fail_after:
             self.close()
             raise EngineError("broken on purpose")
-        self.sent += 1
-        limit = self._params.max_tokens or 10**9
-        ended = self.sent >= min(limit, len(self._engine.sentence))
-        reason = None if not ended else "stop" if self.sent == len(self._engine.sentence) else "length"
+        first, last = self.sent, min(self._params.max_tokens or 10**9, len(self._sentence))
+        self.sent = min(first + self._engine.per_output, last)
+        reason = None if self.sent < last else "stop" if last == len(self._sentence) else "length"
+        text = self._text.feed(self._sentence[first : self.sent])
         if reason:
             self.close()
-        return self._output(self.sent - 1, reason)
+            text += self._text.finish()
+        self._said += text
+        return self._output(first, text, reason)
 
-    def _output(self, first: int, reason: str | None) -> RequestOutput:
-        ids = self._engine.sentence[first : self.sent]
-        decode = self._engine.tokenizer.decode
-        before = decode(self._engine.sentence[:first]) if first else ""
-        text = decode(self._engine.sentence[: self.sent])[len(before) :]
+    def _output(self, first: int, text: str, reason: str | None) -> RequestOutput:
+        ids = self._sentence[first : self.sent]
         p = self._params
         logprobs = None if p.logprobs is None else [self._position(i) for i in ids]
         prompt_logprobs = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import httpx
 import openai
 import uvloop
-from api.fake_engine import FakeEngine
+from api.fake_engine import SENTENCE, FakeEngine
 
 from penstock.config.sections import ServerArgs
 from penstock.entrypoints.openai.app import build_app
@@ -37,6 +37,8 @@ class FakeServer:
     def reset(self) -> None:
         engine = self.engine
         engine.delay_s, engine.fail_after, engine.ready, engine.errored = 0.0, None, True, False
+        engine.per_output = 1
+        engine.says(SENTENCE)
         self.front.draining = False
         engine.submitted.clear()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import jsonschema
+import openai
+import pydantic
 import pytest
 
 from servers import RunningServer
@@ -64,18 +66,55 @@ def test_other_fields(server: RunningServer, fields: dict[str, Any], said: tuple
     assert content(server, **fields).replace(" ", "") in said
 
 
+def response_schema(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
+
+
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "param", "words"),
     [
-        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "objekt"}}}}, "objekt"),
-        ({"guided_regex": "(("}, "unclosed"),
-        ({"guided_grammar": "root ::= x"}, "not defined"),
-        ({"guided_json": {"enum": list(range(30_000))}}, "20000 values"),
+        (
+            {"response_format": response_schema({"type": "objekt"})},
+            "response_format",
+            "response_format.json_schema.schema cannot be used: ",
+        ),
+        ({"guided_regex": "(("}, "guided_regex", "unclosed"),
+        ({"guided_grammar": "root ::= x"}, "guided_grammar", "not defined"),
+        ({"guided_json": {"enum": list(range(30_000))}}, "guided_json", "guided_json may hold 20000 values"),
+        ({"structured_outputs": {"regex": "(("}}, "structured_outputs", "structured_outputs.regex cannot be used"),
+        ({"structural_tag": "{}"}, "structural_tag", "format must be an object"),
     ],
 )
-def test_what_cannot_be_followed(server: RunningServer, fields: dict[str, Any], words: str) -> None:
+def test_what_cannot_be_followed_is_named(
+    server: RunningServer, fields: dict[str, Any], param: str, words: str
+) -> None:
     for stream in (False, True):
         answer = chat(server, stream=stream, **fields)
         assert answer.status_code == 400
-        assert answer.json()["error"]["param"] == "structured_outputs"
+        assert answer.json()["error"]["param"] == param
         assert words in answer.json()["error"]["message"]
+
+
+def test_completions_name_it_too(server: RunningServer) -> None:
+    body = {"prompt": "a", "guided_regex": "(("}
+    error = httpx.post(f"{server.openai_url}/completions", json=body, timeout=60).json()["error"]
+    assert error["param"] == "guided_regex"
+    body = {"prompt": "a", "guided_choice": ["b"]}
+    answer = httpx.post(f"{server.openai_url}/completions", json=body, timeout=60).json()
+    assert answer["choices"][0]["text"] == "b"
+
+
+class Reply(pydantic.BaseModel):
+    sure: bool
+    kind: Literal["fact", "guess"]
+
+
+def test_parse_and_stream_helpers(server: RunningServer) -> None:
+    with openai.OpenAI(base_url=server.openai_url, api_key="none", max_retries=0) as client:
+        fields: dict[str, Any] = {"model": "penstock-tiny", "messages": USER, "temperature": 0, "max_tokens": 60}
+        parsed = client.chat.completions.parse(response_format=Reply, **fields).choices[0].message.parsed
+        assert isinstance(parsed, Reply)
+        with client.chat.completions.stream(response_format=Reply, **fields) as stream:
+            snapshots = [e.parsed for e in stream if e.type == "content.delta"]
+            assert stream.get_final_completion().choices[0].message.parsed == parsed
+        assert len(snapshots) > 2

@@ -17,6 +17,7 @@ from penstock.tokenizers.tokenizer import Tokenizer
 from servers import ROOT
 
 QWEN = AnswerParsers("hermes", "qwen3")
+QWEN_PLAIN = AnswerParsers("hermes", "qwen3", unwritable=["<tool_call>"])  # forced calls are plain JSON
 BARE = "<|im_start|>assistant\n"
 CALL = f"<tool_call>\n{PARIS}\n</tool_call>"
 NAMED = {"type": "function", "function": {"name": "get_weather"}}
@@ -61,7 +62,8 @@ def plain(message: Message) -> Expected:
 
 
 def made(request: dict[str, Any]) -> MessageParser:
-    return QWEN.for_answer(**{"tools": TOOLS, "prompt": BARE, **request})
+    forced = request.get("tool_choice", "none") != "none"
+    return (QWEN_PLAIN if forced else QWEN).for_answer(**{"tools": TOOLS, "prompt": BARE, **request})
 
 
 @pytest.mark.parametrize(("text", "request_", "expected"), ANSWERS)
@@ -88,6 +90,17 @@ def test_forced_arguments_are_streamed_with_ids_of_the_models_kind() -> None:
     assert kimi.feed('"city"') == [ArgumentsDelta(0, '"city"')]
     mistral = AnswerParsers("mistral", None).for_answer(tools=TOOLS, tool_choice="required").parse(f"[{PARIS}]")
     assert re.fullmatch(r"[A-Za-z0-9]{9}", mistral.tool_calls[0].id)
+
+
+@pytest.mark.parametrize("name", ["hermes", "longcat", "llama3_json"])
+def test_a_form_that_grammars_write_is_what_its_parser_reads(name: str) -> None:
+    parsers = AnswerParsers(name, None)
+    form = parsers.call_form
+    assert form is not None
+    one = form.before + '"get_weather"' + form.between + PARIS_ARGUMENTS + form.after
+    for choice in ("auto", "required", NAMED):
+        message = parsers.for_answer(tools=TOOLS, tool_choice=choice).parse(one + form.separator + one)
+        assert plain(message) == (None, None, [PARIS_CALL, PARIS_CALL])
 
 
 HARMONY = (

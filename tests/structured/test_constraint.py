@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from structured_cases import INT, TEXT, allowed, compile_for, obj, walk
 
 from penstock.config.engine_config import StructuredConfig
+from penstock.params import ThinkingParams
 from penstock.structured.backends import make_engine
 from penstock.structured.base import GrammarEngine
 from penstock.structured.constraint import Constraint
+from penstock.structured.thinking import Thinking
 from penstock.structured.vocabulary import Vocabulary
 
 SCHEMA = obj({"a": TEXT, "b": {"type": "array", "items": INT, "maxItems": 3}})
-AFTER = [7, 7, 9]  # a made-up end of thinking
+END = [7, 7, 9]  # a made-up end of thinking
 
 
 def check_rollback(engine: GrammarEngine, vocabulary: Vocabulary) -> None:
@@ -61,22 +64,64 @@ def test_answers_do_not_share_a_place(engine: GrammarEngine, vocabulary: Vocabul
     assert allowed(second, vocabulary) == before
 
 
+def thinking(opened: bool = True, start: Sequence[int] = (), budget: int | None = None) -> Thinking:
+    return Thinking(ThinkingParams(opened=opened, start=list(start), end=END, forced_end=[5, *END], budget=budget))
+
+
 def test_thinking_comes_first(engine: GrammarEngine, vocabulary: Vocabulary) -> None:
     compiled = compile_for(engine, regex="[ab]{3}")
     begin = allowed(compiled.start(), vocabulary)
-    constraint = Constraint(compiled.start(), AFTER)
-    assert set(allowed(constraint, vocabulary)) >= set(range(len(vocabulary)))
+    constraint = Constraint(compiled.start(), thinking(), end_ids=vocabulary.eos_ids)
+    anything = set(range(len(vocabulary))) - set(vocabulary.eos_ids)
+    assert set(range(len(vocabulary))).intersection(allowed(constraint, vocabulary)) == anything
     assert constraint.accept([7, 9, 7, 7, 7]) == 5
-    assert len(allowed(constraint, vocabulary)) >= len(vocabulary)
+    assert set(allowed(constraint, vocabulary)) >= anything
     assert constraint.accept([9, begin[0]]) == 2
     assert allowed(constraint, vocabulary) != begin
     constraint.rollback(1)
     assert allowed(constraint, vocabulary) == begin
     constraint.rollback(1)
-    assert len(allowed(constraint, vocabulary)) >= len(vocabulary)
+    assert set(allowed(constraint, vocabulary)) >= anything
     assert constraint.accept([9]) == 1
     assert allowed(constraint, vocabulary) == begin
     assert not constraint.done
+
+
+def test_an_answer_may_think_or_not(engine: GrammarEngine, vocabulary: Vocabulary) -> None:
+    """Where only its first token tells, it begins with the reasoning or follows the grammar at once."""
+    compiled = compile_for(engine, regex="[ab]{3}")
+    begin = allowed(compiled.start(), vocabulary)
+    constraint = Constraint(compiled.start(), thinking(opened=False, start=[3, 4]))
+    assert allowed(constraint, vocabulary) == sorted([3, *begin])
+    assert constraint.accept([begin[0]]) == 1
+    after = allowed(constraint, vocabulary)
+    assert 3 not in after
+    constraint.rollback(1)
+    assert allowed(constraint, vocabulary) == sorted([3, *begin])
+    constraint.accept([3])
+    assert allowed(constraint, vocabulary) == [4]
+    constraint.accept([4, 100, *END])
+    assert allowed(constraint, vocabulary) == begin
+    constraint.accept([begin[0]])
+    assert allowed(constraint, vocabulary) == after
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_budget_ends_the_thinking(opened: bool, vocabulary: Vocabulary) -> None:
+    start = [] if opened else [3, 4]
+    constraint = Constraint(None, thinking(opened, start, budget=2))
+    constraint.accept([*start, 50])
+    assert len(allowed(constraint, vocabulary)) >= len(vocabulary)
+    constraint.accept([50])
+    forced = []
+    while not constraint.idle:
+        (token_id,) = allowed(constraint, vocabulary)
+        forced.append(token_id)
+        constraint.accept([token_id])
+    assert forced == [5, *END]
+    without = Constraint(None, thinking(opened=False, start=[3], budget=0))
+    without.accept([50])
+    assert without.idle
 
 
 def test_ids_that_never_come(engine: GrammarEngine, vocabulary: Vocabulary) -> None:

@@ -11,7 +11,7 @@ import torch
 from structured_cases import allowed, compile_for
 
 from penstock.errors import ClientError
-from penstock.params import SamplingParams, StructuredOutputsParams
+from penstock.params import SamplingParams, StructuredOutputsParams, ThinkingParams
 from penstock.sampling.history import RowHistory
 from penstock.scheduler.plan import NewRow, StepPlan
 from penstock.structured.base import CompiledGrammar, Grammar, GrammarEngine, GrammarError, MaskRow
@@ -136,9 +136,12 @@ def test_what_cannot_be_compiled_allows_nothing(constraints: Constraints, vocabu
 
 def test_thinking_and_ignored_ends(constraints: Constraints, vocabulary: Vocabulary) -> None:
     width, a, end = len(vocabulary), id_of(b"a", vocabulary), vocabulary.eos_ids[0]
-    after = StructuredOutputsParams(regex="a{1,2}", start_after_token_ids=[9, 8])
+    after = StructuredOutputsParams(regex="a{1,2}")
+    thinks = ThinkingParams(opened=True, start=[], end=[9, 8], forced_end=[9, 8])
     params = {"ignore_eos": True, "eos_token_ids": list(vocabulary.eos_ids)}
-    constraints.apply(plan(new("a", after), new("b", StructuredOutputsParams(regex="a{1,2}"), [a], **params)))
+    constraints.apply(
+        plan(new("a", after, thinking=thinks), new("b", StructuredOutputsParams(regex="a{1,2}"), [a], **params))
+    )
     everything, only_a = kept(constraints, ["a", "b"], width)
     assert everything == list(range(width))
     assert only_a == [a]
@@ -147,6 +150,17 @@ def test_thinking_and_ignored_ends(constraints: Constraints, vocabulary: Vocabul
     first = kept(constraints, ["a"], width)[0]
     assert a in first
     assert end not in first
+
+
+def test_a_budget_alone(constraints: Constraints, vocabulary: Vocabulary) -> None:
+    """Nothing is compiled, and when the thinking is over nothing is masked any more."""
+    thinks = ThinkingParams(opened=True, start=[], end=[9], forced_end=[9], budget=1)
+    constraints.apply(plan(new("a", None, thinking=thinks)))
+    assert kept(constraints, ["a"], len(vocabulary)) == [list(range(len(vocabulary)))]
+    constraints.accept(["a"], np.array([50]))
+    assert kept(constraints, ["a"], len(vocabulary)) == [[9]]
+    constraints.accept(["a"], np.array([9]))
+    assert constraints.masks(["a"]) == []
 
 
 def test_compiled_ahead(constraints: Constraints) -> None:

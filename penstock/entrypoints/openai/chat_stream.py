@@ -104,10 +104,10 @@ class ChatStream:
     def _full(self, delta: AnswerDelta, parts: list[bytes]) -> None:
         """Chunks with all that was asked for: the tokens go with the first one, the end with the last."""
         said = [_members(e) for e in delta.events if type(e) is not ToolCallEnd]
-        if not said:
-            if delta.finish_reason is None and not delta.token_ids:
-                return
-            said = [b""]
+        if not said and delta.finish_reason is None and not delta.token_ids:
+            return
+        if not said or (delta.finish_reason is not None and type(delta.events[-1]) is not ContentDelta):
+            said.append(b"")  # what is no content has ended before the end is told
         logprobs, ids = b"null", b"null"
         if self._top is not None and delta.logprobs:
             logprobs = _encode(chat_logprobs(delta.token_ids, delta.logprobs, self._top, as_ids=self._as_ids))

@@ -17,13 +17,15 @@ from penstock.entrypoints.openai.answers import Usage
 from penstock.entrypoints.openai.chat_prompt import final_text, rendered, template_kwargs
 from penstock.entrypoints.openai.sampling import checked_max_tokens, refuse_unsupported, sampling_params
 from penstock.entrypoints.openai.service import OutputStream, Service, last_output
-from penstock.entrypoints.openai.tool_choice import check_tools, forced_call, is_forced
+from penstock.entrypoints.openai.tool_choice import check_tools, constraint_of_tools
 from penstock.entrypoints.openai.types import ChatRequest
 from penstock.errors import ClientError, EngineError
 from penstock.outputs import CompletionOutput, PositionLogprobs
-from penstock.params import SamplingParams
+from penstock.params import SamplingParams, ThinkingParams
 from penstock.parsers.events import Event, Message, joined
 from penstock.parsers.message import MessageParser
+
+HONOURED = ("thinking_token_budget",)  # of the fields that `sampling.py` knows to be refused elsewhere
 
 
 class AnswerDelta(msgspec.Struct):
@@ -201,7 +203,7 @@ async def open_conversation(request: Request, service: Service, body: ChatReques
     service.check_model(body.model)
     _check(body)
     check_tools(body, can_read_calls=service.parsers.tool is not None)
-    refuse_unsupported(body)
+    refuse_unsupported(body, honoured=HONOURED)
     service.admit()
     text = await rendered(body, service)
     params = sampling_params(
@@ -210,21 +212,35 @@ async def open_conversation(request: Request, service: Service, body: ChatReques
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         defaults=service.defaults,
     )
-    _add_parsing(body, service, params)
+    _add_parsing(body, service, params, text)
     outputs = await service.submit(request, body, text, params, public_id, bool(body.add_special_tokens))
     return Conversation(body, service, outputs, params, text)
 
 
-def _add_parsing(body: ChatRequest, service: Service, params: SamplingParams) -> None:
-    """What the parsers need of the engine: their markers in the text, and calls that are forced."""
-    if is_forced(body):
-        if params.structured_outputs is not None:
-            raise ClientError(
-                "You can only either use constraints for structured outputs or tools, not both.", "tool_choice"
-            )
-        params.structured_outputs = forced_call(body)
-    with_tools = bool(body.tools) and body.tool_choice != "none"
-    params.kept_special_token_ids = service.marker_ids(with_tools)
+def _add_parsing(body: ChatRequest, service: Service, params: SamplingParams, prompt: str) -> None:
+    """What the parsers need of the engine: their markers in the text, the form of calls, and where reasoning ends."""
+    parsers = service.parsers
+    params.structured_outputs = constraint_of_tools(body, parsers.call_form, params.structured_outputs)
+    params.kept_special_token_ids = service.marker_ids(bool(body.tools) and body.tool_choice != "none")
+    budget = body.thinking_token_budget
+    if budget is not None:
+        if budget < 0:
+            raise ClientError("thinking_token_budget must be at least 0.", "thinking_token_budget", budget)
+        if parsers.reasoning is None:
+            raise ClientError("thinking_token_budget needs --reasoning-parser.", "thinking_token_budget")
+    if budget is None and params.structured_outputs is None:
+        return
+    place = parsers.reasoning_place(prompt, template_kwargs(body, service), final_text(body))
+    tokenizer = service.tokenizer
+    if place is None or tokenizer is None:
+        return
+    params.thinking = ThinkingParams(
+        opened=place.opened,
+        start=tokenizer.encode(place.start, add_special_tokens=False),
+        end=tokenizer.encode(place.end, add_special_tokens=False),
+        forced_end=tokenizer.encode(place.forced_end, add_special_tokens=False),
+        budget=budget,
+    )
 
 
 def _check(body: ChatRequest) -> None:

@@ -27,6 +27,7 @@ def answer_parsers(args: ServerArgs, template: ChatTemplate, tokenizer: Tokenize
         reasoning,
         template=template.tool_source,
         special_tokens=tuple(tokenizer.added_tokens.values()) if tokenizer is not None else (),
+        unwritable=[tokenizer.added_tokens[i] for i in tokenizer.special_ids] if tokenizer is not None else (),
     )
     if args.enable_auto_tool_choice and parsers.tool is None:
         raise StartError(

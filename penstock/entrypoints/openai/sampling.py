@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from penstock.entrypoints.openai.beams import check_beams
@@ -38,7 +39,7 @@ PASSED = (
 # Fields of vLLM that this server does not honour yet. A request that uses one is refused, never answered without it.
 UNSUPPORTED = {
     "logprob_token_ids": "logprob_token_ids is not supported by this server.",
-    "thinking_token_budget": "thinking_token_budget needs a reasoning parser, and this server has none.",
+    "thinking_token_budget": "thinking_token_budget is for chats; completions are not read for reasoning.",
     "watermarking": "watermarking needs --watermark-config, which this server does not have.",
     "logits_processors": "logits_processors are not accepted in requests.",
     "kv_transfer_params": "kv_transfer_params need a KV connector, and this server has none.",
@@ -47,11 +48,11 @@ UNSUPPORTED = {
 }
 
 
-def refuse_unsupported(request: SamplingFields) -> None:
+def refuse_unsupported(request: SamplingFields, honoured: Collection[str] = ()) -> None:
     """Raise for the first field that is used and cannot be honoured."""
     for name, sentence in UNSUPPORTED.items():
         value = getattr(request, name)
-        if value:
+        if value and name not in honoured:
             raise ClientError(sentence, name)
     check_beams(request)
     if request.stream_options is not None and not request.stream:

@@ -23,6 +23,7 @@ from penstock.entrypoints.openai.fingerprint import fingerprint
 from penstock.entrypoints.openai.parser_options import answer_parsers
 from penstock.entrypoints.openai.pooling_types import PoolingFields
 from penstock.entrypoints.openai.prompts import Prompt, truncated
+from penstock.entrypoints.openai.structured import in_the_words_of
 from penstock.entrypoints.openai.types import SamplingFields
 from penstock.errors import ClientError, EngineError, NotFoundError, OverloadedError
 from penstock.observability.logging import get_logger
@@ -207,7 +208,8 @@ class Service:
             model = self.config.model
             stream: OutputStream = await open_beams(submit_prompt, submit_ids, body, params, model, self.tokenizer)
         else:
-            stream = await submit_prompt(params)
+            with in_the_words_of(body):
+                stream = await submit_prompt(params)
         self._log_request(public_id, prompt, stream.prompt_token_ids, params)
         return stream
 

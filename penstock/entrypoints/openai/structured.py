@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from penstock.entrypoints.openai.types import SamplingFields
+from penstock.entrypoints.openai.types import ChatRequest, SamplingFields
 from penstock.errors import ClientError
 from penstock.params import StructuredOutputsParams
 
 OLDER = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice", "guided_grammar": "grammar"}
 OPTIONS = ("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern")
+_OWN_PLACE = re.compile(r"^structured_outputs(\.\w+)?")
 FIELDS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag", *OPTIONS)
 
 
@@ -51,6 +55,31 @@ def constraint_of(request: SamplingFields) -> StructuredOutputsParams | None:
         raise ClientError(f"{param}: {e}", param) from None
 
 
+@contextlib.contextmanager
+def in_the_words_of(request: SamplingFields) -> Iterator[None]:
+    """What the engine says of a constraint names `structured_outputs`; the client is told the field that it sent."""
+    try:
+        yield
+    except ClientError as e:
+        place = _place(request)
+        if e.param != "structured_outputs" or place == e.param:
+            raise
+        raise ClientError(_OWN_PLACE.sub(lambda _: place, e.message), place.partition(".")[0]) from None
+
+
+def _place(request: SamplingFields) -> str:
+    """Where in the request its constraint is."""
+    kind = (request.response_format or {}).get("type", "text")
+    if kind != "text":
+        return "response_format.json_schema.schema" if kind == "json_schema" else "response_format"
+    if isinstance(request, ChatRequest) and request.tools and request.tool_choice != "none":
+        return "tools"
+    for name in (*OLDER, "structural_tag"):
+        if getattr(request, name) is not None:
+            return name
+    return "structured_outputs"
+
+
 def _of_format(given: dict[str, Any]) -> dict[str, Any] | None:
     kind = given.get("type", "text")
     if kind == "text":
@@ -64,7 +93,8 @@ def _of_format(given: dict[str, Any]) -> dict[str, Any] | None:
                 "When response_format type is 'json_schema', the 'json_schema' field must be provided, with a schema.",
                 "response_format",
             )
-        return {"json": schema["schema"]}
+        strict = {"disable_additional_properties": True} if schema.get("strict") is True else {}
+        return {"json": schema["schema"], **strict}
     if kind == "structural_tag":
         return {"structural_tag": json.dumps(given, ensure_ascii=False)}
     raise ClientError(

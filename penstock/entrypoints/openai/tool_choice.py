@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from penstock.entrypoints.openai.types import ChatRequest
 from penstock.errors import ClientError
 from penstock.params import StructuredOutputsParams
-from penstock.structured.tools import named_call_schema, required_calls_schema
+from penstock.parsers.tool.base import CallForm
+from penstock.structured.spec import PARAM, check_size
+from penstock.structured.tools import call_tags, named_call_schema, required_calls_schema
 
 MAX_TOOLS = 1024
 
@@ -59,14 +62,77 @@ def forced_name(choice: dict[str, Any]) -> Any:
     return function.get("name") if isinstance(function, dict) else None
 
 
-def forced_call(body: ChatRequest) -> StructuredOutputsParams | None:
-    """The constraint of an answer that has to be a call: the JSON that `parsers/forced.py` reads."""
-    if not body.tools or not is_forced(body):
-        return None
+def constraint_of_tools(
+    body: ChatRequest, form: CallForm | None, content: StructuredOutputsParams | None
+) -> StructuredOutputsParams | None:
+    """The constraint of an answer to a request with tools.
+
+    A forced call is bound to its schema, in the model's own form or as the plain JSON that `parsers/forced.py` reads.
+    Where the choice is the model's, calls of tools with `strict` are bound, and the content is as `content` says.
+
+    Args:
+        form: of the model's own calls, where a grammar can write it.
+        content: the constraint that the request brings for its answer.
+
+    Raises:
+        ClientError: a forced call, and another constraint.
+    """
+    if not body.tools or body.tool_choice == "none":
+        return content
+    forced = is_forced(body)
+    if forced and content is not None:
+        raise ClientError(
+            "You can only either use constraints for structured outputs or tools, not both.", "tool_choice"
+        )
+    parallel = body.parallel_tool_calls is not False
+    if form is None:
+        return _plain_call(body, body.tools, parallel) if forced else content
+    tools, named = body.tools, isinstance(body.tool_choice, dict)
     if isinstance(body.tool_choice, dict):
-        return StructuredOutputsParams(json=named_call_schema(body.tools, forced_name(body.tool_choice)))
+        name = forced_name(body.tool_choice)
+        tools = [next(t for t in tools if t["function"]["name"] == name)]
+    tags = call_tags(tools, form.before, form.between, form.after, strict_only=not forced)
+    calls = {
+        "type": "tags_with_separator",
+        "tags": tags,
+        "separator": form.separator,
+        "at_least_one": True,
+        "stop_after_first": named or not parallel,
+    }
+    if forced:
+        return _tagged(calls)
+    if content is not None:
+        schema = _schema_of(content)
+        return content if schema is None else _tagged({"type": "or", "elements": [schema, calls]}, content)
+    if form.trigger and any(t["function"].get("strict") is True for t in tools):
+        return _tagged({"type": "triggered_tags", "triggers": [form.trigger], "tags": tags})
+    return None
+
+
+def _plain_call(body: ChatRequest, tools: list[dict[str, Any]], parallel: bool) -> StructuredOutputsParams:
+    if isinstance(body.tool_choice, dict):
+        return StructuredOutputsParams(json=named_call_schema(tools, forced_name(body.tool_choice)))
+    return StructuredOutputsParams(json=required_calls_schema(tools, parallel=parallel))
+
+
+def _schema_of(content: StructuredOutputsParams) -> dict[str, Any] | None:
+    """The schema of a constraint that is one, as a format of structural tags."""
+    if content.json_object:
+        return {"type": "json_schema", "json_schema": {"type": "object"}}
+    if isinstance(content.json, dict):
+        return {"type": "json_schema", "json_schema": content.json}
+    return None
+
+
+def _tagged(form: dict[str, Any], options: StructuredOutputsParams | None = None) -> StructuredOutputsParams:
+    tag = json.dumps({"type": "structural_tag", "format": form}, ensure_ascii=False)
+    if options is None:
+        return StructuredOutputsParams(structural_tag=tag)
     return StructuredOutputsParams(
-        json=required_calls_schema(body.tools, parallel=body.parallel_tool_calls is not False)
+        structural_tag=tag,
+        disable_any_whitespace=options.disable_any_whitespace,
+        disable_additional_properties=options.disable_additional_properties,
+        whitespace_pattern=options.whitespace_pattern,
     )
 
 
@@ -83,5 +149,9 @@ def _names(tools: list[dict[str, Any]]) -> set[str]:
             raise ClientError(f"tools[{index}].function must have a name.", "tools")
         if parameters is not None and not isinstance(parameters, dict):
             raise ClientError(f"tools[{index}].function.parameters must be a JSON schema: an object.", "tools")
+        try:
+            check_size(parameters, "parameters")
+        except ClientError as e:
+            raise ClientError(e.message.replace(PARAM, f"tools[{index}].function", 1), "tools") from None
         names.add(name)
     return names

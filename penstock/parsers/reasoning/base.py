@@ -22,11 +22,15 @@ class ReasoningParser(TextParser):
         final_text: the message that the answer continues, if it does: reasoning may be open in it.
 
     Attributes:
-        start, end: texts around reasoning; "" if the form has no such text. A budget for thinking forces `end`.
+        start, end: texts around reasoning. `start` is "" if an answer begins with reasoning anyway. A grammar for the
+            content holds from `end` on.
+        forced_end: ends with `end`; what a model is made to write when its budget for thinking is used up. "": `end`.
+        opens: whether this answer begins inside reasoning; None if it does only where it begins with `start`.
     """
 
     start: ClassVar[str] = ""
     end: ClassVar[str] = ""
+    forced_end: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -40,6 +44,10 @@ class ReasoningParser(TextParser):
         self._call_starts = tuple(call_starts)
         self._final_text = final_text or ""
         super().__init__()
+
+    @property
+    def opens(self) -> bool | None:
+        return None if self.start else True
 
 
 class TaggedReasoningParser(ReasoningParser):
@@ -83,6 +91,13 @@ class TaggedReasoningParser(ReasoningParser):
             if found == self.end:
                 reader.skip(len(found))
         yield from reader.until(NO_STOPS, out.content)
+
+    @property
+    def opens(self) -> bool | None:
+        opened = self._opened()
+        if opened is None and (self._prompt is None if self.assumed is None else self.assumed):
+            return True
+        return opened
 
     def _opened(self) -> bool | None:
         """Whether the answer begins inside reasoning; None if only the answer can tell."""

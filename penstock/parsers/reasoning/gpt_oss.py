@@ -9,6 +9,8 @@ from penstock.parsers.text_reader import Script
 
 class GptOssReasoningParser(ReasoningParser):
     markers = MARKERS
+    end = "<|channel|>final<|message|>"
+    forced_end = "<|end|><|start|>assistant" + end
 
     def _run(self) -> Script[None]:
         return HarmonyReader(self, calls=False).run()

@@ -8,12 +8,27 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from penstock.parsers.json_text import NotACallError
 from penstock.parsers.text_parser import TextParser
 from penstock.parsers.text_reader import NO_STOPS, Script, Stops
 from penstock.parsers.tool_schemas import ToolSchemas
+
+
+class CallForm(NamedTuple):
+    """How a call is written, for a grammar: before + name as a JSON string + between + arguments as JSON + after.
+
+    Attributes:
+        separator: between calls.
+        trigger: text with which a call begins in free text, which holds it nowhere else; "" if there is none.
+    """
+
+    before: str
+    between: str
+    after: str
+    separator: str
+    trigger: str = ""
 
 
 class ToolParser(TextParser):
@@ -26,10 +41,12 @@ class ToolParser(TextParser):
         starts: texts with which a call begins.
         reasoning: name of the reasoning parser for the same form, if that form says what is reasoning. Then this
             parser tells reasoning too, and no other may come before it.
+        call_form: None for forms that are no JSON. Forced calls are then plain JSON, see `parsers/forced.py`.
     """
 
     starts: ClassVar[tuple[str, ...]] = ()
     reasoning: ClassVar[str | None] = None
+    call_form: ClassVar[CallForm | None] = None
 
     def __init__(self, tools: Sequence[Mapping[str, Any]] | None = None):
         self.tools = ToolSchemas(tools)

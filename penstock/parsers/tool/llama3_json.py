@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from penstock.parsers.json_text import NotACallError
 from penstock.parsers.text_reader import NO_STOPS, Script, Stops
-from penstock.parsers.tool.base import ToolParser
+from penstock.parsers.tool.base import CallForm, ToolParser
 from penstock.parsers.tool.json_calls import JsonCalls
 
 _TAG = "<|python_tag|>"
@@ -17,6 +17,7 @@ _STOPS = Stops(_TAG)
 class Llama3JsonToolParser(ToolParser):
     starts = (_TAG,)
     markers = (_TAG,)
+    call_form = CallForm('{"name": ', ', "parameters": ', "}", "; ")
 
     def _run(self) -> Script[None]:
         reader, out = self.reader, self.out
