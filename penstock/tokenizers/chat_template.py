@@ -16,7 +16,7 @@ import jinja2
 from jinja2 import nodes
 
 from penstock.errors import ClientError, StartError, UnsupportedError
-from penstock.tokenizers.template_sandbox import ChatTemplateEnvironment, step_variables
+from penstock.tokenizers.template_sandbox import ChatTemplateEnvironment, rendering
 
 Message = Mapping[str, Any]
 MAX_OUTPUT_CHARS = 8 << 20
@@ -41,6 +41,10 @@ class ChatTemplate:
         special_tokens: "bos_token" and its like, as variables for the template.
         content_format: how templates get a message's content: "string", "openai" (a list of parts), or "auto", which
             looks whether the template loops over it.
+
+    Attributes:
+        sources: by name; empty if there is none.
+        special_tokens, content_format: as given.
     """
 
     def __init__(
@@ -52,34 +56,29 @@ class ChatTemplate:
     ):
         if content_format not in CONTENT_FORMATS:
             raise ClientError(f"must be one of {', '.join(CONTENT_FORMATS)}", "chat_template_content_format")
-        self._sources = {"default": source} if isinstance(source, str) else dict(source or {})
-        self._special_tokens = dict(special_tokens or {})
-        self._content_format = content_format
+        self.sources = {"default": source} if isinstance(source, str) else dict(source or {})
+        self.special_tokens = dict(special_tokens or {})
+        self.content_format = content_format
 
     @property
     def exists(self) -> bool:
-        return bool(self._sources)
+        return bool(self.sources)
 
     @property
     def tool_source(self) -> str | None:
         """The source that conversations with tools are rendered with; None if there is none."""
-        return self._sources.get("tool_use") or self._sources.get("default")
+        return self.sources.get("tool_use") or self.sources.get("default")
 
     def mentions(self, word: str) -> bool:
         """Whether a source has this word in it."""
-        return any(word in source for source in self._sources.values())
-
-    @property
-    def sources(self) -> Mapping[str, str]:
-        """Jinja sources by name."""
-        return self._sources
+        return any(word in source for source in self.sources.values())
 
     def replaced(self, source: str | None = None, content_format: str | None = None) -> ChatTemplate:
         """The same with another source, as a request or an option may bring one, or another content format."""
         return ChatTemplate(
-            self._sources if source is None else source,
-            self._special_tokens,
-            content_format=content_format or self._content_format,
+            self.sources if source is None else source,
+            self.special_tokens,
+            content_format=content_format or self.content_format,
         )
 
     def render(
@@ -116,12 +115,12 @@ class ChatTemplate:
             raise ClientError(f"{sorted(bad)[0]} cannot be set here", "chat_template_kwargs")
         source = self._source(bool(tools))
         template, loops_over_content = _compile(source)
-        as_parts = loops_over_content if self._content_format == "auto" else self._content_format == "openai"
+        as_parts = loops_over_content if self.content_format == "auto" else self.content_format == "openai"
         conversation = normalize_messages(messages, as_parts)
         text = self._run(
             template,
             {
-                **self._special_tokens,
+                **self.special_tokens,
                 **variables,
                 "messages": conversation,
                 "tools": [_plain(t) for t in tools] if tools else None,
@@ -132,12 +131,12 @@ class ChatTemplate:
         return _cut_after_final_message(text, conversation) if continue_final_message else text
 
     def _source(self, with_tools: bool) -> str:
-        if with_tools and "tool_use" in self._sources:
-            return self._sources["tool_use"]
-        if "default" in self._sources:
-            return self._sources["default"]
-        if self._sources:
-            names = ", ".join(sorted(self._sources))
+        if with_tools and "tool_use" in self.sources:
+            return self.sources["tool_use"]
+        if "default" in self.sources:
+            return self.sources["default"]
+        if self.sources:
+            names = ", ".join(sorted(self.sources))
             raise ClientError(f"The model's chat templates are {names}; none is the default.", "chat_template")
         raise ClientError(
             "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat template "
@@ -148,11 +147,13 @@ class ChatTemplate:
     def _run(self, template: jinja2.Template, variables: dict[str, Any]) -> str:
         pieces, size = [], 0
         try:
-            for piece in template.generate({**variables, **step_variables()}):
-                size += len(piece)
-                if size > MAX_OUTPUT_CHARS:
-                    raise ClientError(f"The chat template writes more than {MAX_OUTPUT_CHARS} characters.", "messages")
-                pieces.append(piece)
+            with rendering() as limits:
+                for piece in template.generate({**variables, **limits}):
+                    size += len(piece)
+                    if size > MAX_OUTPUT_CHARS:
+                        text = f"The chat template writes more than {MAX_OUTPUT_CHARS} characters."
+                        raise ClientError(text, "messages")
+                    pieces.append(piece)
         except ClientError:
             raise
         except jinja2.TemplateError as e:

@@ -1,15 +1,18 @@
-"""The Jinja environment in which chat templates run: sandboxed, and bounded in steps, sizes and output.
+"""The Jinja environment in which chat templates run: sandboxed, and bounded in time, steps, sizes and output.
 
 Bounded: loop rounds and macro calls together, the length of `range`, of every string that an operator, a filter or a
-method makes, of integers and of the output. Not bounded: the memory of many lists or strings just below the limits,
-and one long run of a regular filter over a big input that the caller supplied; the caller limits its inputs.
+method makes and of all of them together, of integers, and processor time between two such points. Not bounded: one long
+run of a filter over a big input. Templates of strangers run in a process of their own besides: `template_process.py`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from functools import wraps
 from typing import Any, NoReturn
@@ -22,6 +25,9 @@ from jinja2 import nodes
 MAX_STEPS = 400_000  # loop rounds and macro calls of one rendering
 MAX_STRING = 16 << 20  # characters that one expression may make
 MAX_NUMBER = 1 << 20  # widths and counts handed to filters and methods
+MAX_MADE = 1 << 27  # characters and list entries that one rendering may make in all
+MAX_SECONDS = 1.0  # of processor time for one rendering
+_LOOK_EVERY = 64  # steps between two looks at the clock
 _STEP = "__penstock_step__"
 _CHECK = "__penstock_check__"
 _WIDE_FORMAT = re.compile(r"\d{6}")
@@ -41,17 +47,46 @@ class GenerationTag(jinja2.ext.Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-class Steps:
+class Budget:
     """Counts what one rendering does; called at every loop round and macro call."""
 
-    def __init__(self, limit: int = MAX_STEPS):
-        self._left = limit
+    def __init__(self) -> None:
+        self._steps = MAX_STEPS
+        self._made = MAX_MADE
+        self._end = time.thread_time() + MAX_SECONDS
 
     def __call__(self) -> str:
-        self._left -= 1
-        if self._left < 0:
+        self._steps -= 1
+        if self._steps < 0:
             raise TemplateLimitError("the template loops too long")
+        if not self._steps % _LOOK_EVERY:
+            self._look()
         return ""
+
+    def made(self, size: int) -> None:
+        """Something of that many characters or entries has come into being."""
+        self._made -= size
+        if self._made < 0:
+            raise TemplateLimitError("the template makes too many strings")
+        self()
+
+    def _look(self) -> None:
+        if time.thread_time() > self._end:
+            raise TemplateLimitError("the template takes too long")
+
+
+_budget: ContextVar[Budget] = ContextVar("budget")
+
+
+@contextmanager
+def rendering() -> Iterator[dict[str, Any]]:
+    """Around one rendering, with a budget of its own; gives what its variables must hold besides."""
+    budget = Budget()
+    token = _budget.set(budget)
+    try:
+        yield {_STEP: budget}
+    finally:
+        _budget.reset(token)
 
 
 class ChatTemplateEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
@@ -90,6 +125,9 @@ class ChatTemplateEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         if getattr(__obj, "__name__", "") in ("format", "format_map"):
             method = getattr(__obj, "__wrapped__", __obj)  # the sandbox wraps a string's format
             _check_format(str(getattr(method, "__self__", "")))
+        name, owner = getattr(__obj, "__name__", ""), getattr(__obj, "__self__", None)
+        if isinstance(owner, str):
+            _check_method(name, owner, args)
         if __obj is not __self.globals.get("range"):
             _check_numbers(args, kwargs)
         return check_size(super().call(__context, __obj, *args, **kwargs))
@@ -101,6 +139,8 @@ def check_size(value: Any) -> Any:
         raise TemplateLimitError("the template makes a string that is too long")
     if isinstance(value, (list, tuple)) and len(value) > MAX_NUMBER:
         raise TemplateLimitError("the template makes a list that is too long")
+    if isinstance(value, (str, list, tuple)):
+        _budget.get().made(len(value))
     return value
 
 
@@ -134,12 +174,32 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        if function.__name__ == "do_format":
+        name = function.__name__
+        if name == "do_format":
             _check_format(str(args[0]))
+        elif name == "do_replace":
+            _check_method("replace", str(args[1]), args[2:])
+        elif name.endswith("do_join"):
+            _check_method("join", str(args[2]) if len(args) > 2 else "", args[1:2])
         _check_numbers(args[1:], kwargs)
         return check_size(function(*args, **kwargs))
 
     return run
+
+
+def _check_method(name: str, text: str, args: tuple[Any, ...]) -> None:
+    """Refuse what a string's method would make too big."""
+    size = 0
+    if name == "replace" and len(args) > 1 and isinstance(args[0], str):
+        size = len(text) + text.count(args[0]) * len(str(args[1]))
+    elif name == "join" and args and isinstance(args[0], (list, tuple)):
+        size = sum(len(str(a)) + len(text) for a in args[0])
+    elif name == "expandtabs":
+        size = len(text) + text.count("\t") * int(args[0] if args else 8)
+    elif name == "translate":
+        size = MAX_STRING + 1
+    if size > MAX_STRING:
+        raise TemplateLimitError("the template makes a string that is too long")
 
 
 def _check_numbers(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -183,8 +243,3 @@ def _tojson(
 ) -> str:
     """JSON as it is, where Jinja's own filter would escape it for HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def step_variables() -> dict[str, Any]:
-    """What every rendering must add to its variables."""
-    return {_STEP: Steps()}

@@ -19,9 +19,10 @@ CHAT: list[Any] = [{"role": "user", "content": "What is Penstock?"}]
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     options = ("--enable-tokenizer-info-endpoint", "--enable-server-load-tracking", "--block-size", "16")
+    trusting = ("--trust-request-chat-template",)
     log = tmp_path_factory.mktemp("admin") / "log"
     with (
-        run_server(*options, log=log, env={"VLLM_SERVER_DEV_MODE": "1"}) as running,
+        run_server(*options, *trusting, log=log, env={"VLLM_SERVER_DEV_MODE": "1"}) as running,
         httpx.Client(base_url=running.url, timeout=60) as client,
     ):
         yield client
@@ -72,7 +73,7 @@ def test_chats_have_the_tokens_that_they_run_as(http: httpx.Client) -> None:
         ("/tokenize", {}, "prompt"),
         ("/tokenize", {"prompt": 5}, "body.prompt"),
         ("/tokenize", {"messages": []}, "messages"),
-        ("/tokenize", {"messages": CHAT, "chat_template": "{{ 1 }}"}, "chat_template"),
+        ("/tokenize", {"messages": CHAT, "chat_template": "{% if %}"}, "chat_template"),
         (
             "/tokenize",
             {"messages": CHAT, "add_generation_prompt": True, "continue_final_message": True},
@@ -141,3 +142,35 @@ def test_states_and_versions(http: httpx.Client) -> None:
     info = good(http.get("/server_info?config_format=json"))["vllm_config"]
     assert info["cache"]["block_size"] == 16
     assert "block_size=16" in good(http.get("/server_info"))["vllm_config"]
+
+
+def test_templates_of_requests(http: httpx.Client) -> None:
+    """They render as the server's own would, and one that never ends hurts nobody."""
+    template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ tone }}"
+    fields = {"messages": CHAT, "chat_template": template, "chat_template_kwargs": {"tone": "!"}}
+    ids = good(http.post("/tokenize", json=fields))["tokens"]
+    assert good(http.post("/detokenize", json={"tokens": ids}))["prompt"] == "<user>What is Penstock?!"
+    answer = good(http.post("/v1/chat/completions", json={**fields, "max_tokens": 1, "return_token_ids": True}))
+    assert answer["prompt_token_ids"] == ids
+    endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    huge = (
+        "{% set x = namespace(a=range(99999)|list) %}"
+        "{% for i in range(999) %}{% set x.a = [x.a|map('string')|list, x.a] %}{% endfor %}{{ x.a }}"
+    )
+    found: list[httpx.Response] = []
+
+    def attack(source: str) -> None:
+        body = {"messages": CHAT, "chat_template": source}
+        found.append(httpx.post(http.base_url.join("/v1/chat/completions"), json=body, timeout=60))
+
+    threads = [threading.Thread(target=attack, args=(s,)) for s in (endless, huge, endless)]
+    for thread in threads:
+        thread.start()
+    waits = []
+    while any(t.is_alive() for t in threads):
+        began = time.monotonic()
+        good(http.post("/v1/completions", json={"prompt": "Once", "max_tokens": 1}))
+        waits.append(time.monotonic() - began)
+    assert [r.status_code for r in found] == [400] * 3
+    assert {r.json()["error"]["param"] for r in found} <= {"messages", "chat_template"}
+    assert sorted(waits)[len(waits) // 2] < 1

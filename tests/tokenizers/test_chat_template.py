@@ -187,6 +187,13 @@ HOSTILE = {
     "format": "{{ '{:>1000000000}'.format(3) }}",
     "format filter": "{{ '%1000000000d' | format(3) }}",
     "nested format": "{{ '{:>{}}'.format(3, 10**9) }}",
+    "replace": "{% set x = 'x' * 10**6 %}{{ x.replace('x', x) }}",
+    "replace filter": "{% set x = 'x' * 10**6 %}{{ x | replace('x', x) }}",
+    "join filter": "{{ (['x' * 10**6] * 1000) | join('ab') }}",
+    "tabs": "{{ ('\t' * 10**6).expandtabs(10**6) }}",
+    "translate": "{{ ('x' * 10**6).translate({120: 'y' * 10**6}) }}",
+    "hoard": "{% set n = namespace(l=[]) %}{% for i in range(999) %}{% set n.l = n.l + ['a' * 10**6] %}{% endfor %}",
+    "long work": "{% set x = 'ab ' * 10**6 %}{% for i in range(1000) %}{% if x.split() %}{% endif %}{% endfor %}",
     "join": "{{ 'ab'.join(['x' * 10**6] * 1000) }}",
     "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     "long output": "{% for i in range(1000) %}{{ 'a' * 10**6 }}{% endfor %}",
@@ -238,3 +245,12 @@ def test_a_tokenizers_template_sees_its_special_tokens(tmp_path: Path) -> None:
     )
     tokenizer = Tokenizer.from_folder(folder)
     assert tokenizer.apply_chat_template(CHAT, tokenize=False) == "<|bos|>|"
+
+
+def test_what_a_rendering_may_use_is_enough_for_the_longest_chats() -> None:
+    source = (
+        "{% for m in messages %}{% set c = m.content | trim %}"
+        "{{ '<|im_start|>' + m.role + '\n' + c + '<|im_end|>' + '\n' }}{% endfor %}"
+    )
+    long = [{"role": "user", "content": "word " * 200}] * 5000
+    assert len(ChatTemplate(source).render(long)) > 5_000_000

@@ -21,6 +21,7 @@ Json = dict[str, Any]
 TEMPLATE_ARGUMENTS = {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message"}
 
 RENDER_INLINE_MESSAGES = 128  # some 30 us each; longer chats are rendered on a thread
+RENDER_INLINE_CHARS = 1 << 16
 
 
 async def rendered(body: ChatRequest, service: Service) -> str:
@@ -30,9 +31,16 @@ async def rendered(body: ChatRequest, service: Service) -> str:
         ClientError: the messages do not fit the template, or a field of the request that is for it is wrong.
     """
     _check(body)
-    if len(body.messages) <= RENDER_INLINE_MESSAGES:
-        return _render(body, service)
-    return await asyncio.to_thread(_render, body, service)
+    template = _template(body, service)
+    arguments = _arguments(body, service, template)
+    try:
+        if body.chat_template is not None:  # a stranger's
+            return await service.template_process.render(template, **arguments)
+        if _is_short(body.messages):
+            return template.render(**arguments)
+        return await asyncio.to_thread(template.render, **arguments)
+    except UnsupportedError as e:  # a picture for a model that reads text: the request is at fault, not the server
+        raise ClientError(e.message, e.param) from None
 
 
 def template_kwargs(body: ChatRequest, service: Service) -> Json:
@@ -72,27 +80,36 @@ def _check(body: ChatRequest) -> None:
         raise ClientError("this model takes text only; media options are refused.", "mm_processor_kwargs")
 
 
-def _render(body: ChatRequest, service: Service) -> str:
-    template = service.template
-    if body.chat_template is not None:
-        if not service.trust_request_template:
-            raise ClientError(
-                "Chat template is passed with request, but --trust-request-chat-template is not set. Refused.",
-                "chat_template",
-            )
-        template = template.replaced(body.chat_template)
-    hidden = body.tool_choice == "none" and service.exclude_unused_tools
-    try:
-        return template.render(
-            [_message(m, i, template) for i, m in enumerate(body.messages)],
-            None if hidden else body.tools or None,
-            add_generation_prompt=body.add_generation_prompt is not False,
-            continue_final_message=bool(body.continue_final_message),
-            documents=body.documents,
-            chat_template_kwargs=template_kwargs(body, service),
+def _is_short(messages: list[Json]) -> bool:
+    """Whether rendering takes so little time that the event loop can wait for it."""
+    if len(messages) > RENDER_INLINE_MESSAGES:
+        return False
+    contents = (m.get("content") for m in messages)
+    return sum(len(c) if isinstance(c, str) else len(str(c)) for c in contents) <= RENDER_INLINE_CHARS
+
+
+def _template(body: ChatRequest, service: Service) -> ChatTemplate:
+    if body.chat_template is None:
+        return service.template
+    if not service.trust_request_template:
+        raise ClientError(
+            "Chat template is passed with request, but --trust-request-chat-template is not set. Refused.",
+            "chat_template",
         )
-    except UnsupportedError as e:  # a picture for a model that reads text: the request is at fault, not the server
-        raise ClientError(e.message, e.param) from None
+    return service.template.replaced(body.chat_template)
+
+
+def _arguments(body: ChatRequest, service: Service, template: ChatTemplate) -> Json:
+    """Those of `ChatTemplate.render`."""
+    hidden = body.tool_choice == "none" and service.exclude_unused_tools
+    return {
+        "messages": [_message(m, i, template) for i, m in enumerate(body.messages)],
+        "tools": None if hidden else body.tools or None,
+        "add_generation_prompt": body.add_generation_prompt is not False,
+        "continue_final_message": bool(body.continue_final_message),
+        "documents": body.documents,
+        "chat_template_kwargs": template_kwargs(body, service),
+    }
 
 
 def _message(message: Json, index: int, template: ChatTemplate) -> Json:

@@ -83,6 +83,7 @@ class Front:
             self._watch_task.cancel()
         if self._line is not None:
             self._line.stop()
+        await self.service.template_process.close()
         await self.engine.shutdown()
 
     def check_admits(self) -> None:

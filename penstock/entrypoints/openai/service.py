@@ -31,6 +31,7 @@ from penstock.observability.stats import StatsRecorder
 from penstock.outputs import PoolingRequestOutput, RequestOutput
 from penstock.params import PoolingParams, SamplingParams
 from penstock.tokenizers.chat_template import ChatTemplate, read_template_option
+from penstock.tokenizers.template_process import TemplateProcess
 from penstock.tokenizers.tokenizer import Tokenizer
 
 log = get_logger(__name__)
@@ -131,6 +132,7 @@ class Service:
         self.template = _template(engine.chat_template, args)
         self.pair_template = self.template if args.chat_template else None  # of a query and a document
         self.pooling_inputs = None if engine.config.pooling is None else PoolingInputs(engine.config)
+        self.template_process = TemplateProcess()
         self.trust_request_template = args.trust_request_chat_template
         self.template_kwargs = args.default_chat_template_kwargs or {}
         self.parsers = answer_parsers(args, self.template, self.tokenizer)
