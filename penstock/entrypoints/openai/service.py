@@ -300,6 +300,11 @@ class Service:
 
 def _template(template: ChatTemplate, args: ServerArgs) -> ChatTemplate:
     source = read_template_option(args.chat_template) if args.chat_template else None
+    if source is not None and template.exists and source not in template.sources.values():
+        log.warning(
+            "The template of --chat-template is not the one that the model brings. If the model was not trained with "
+            "it, answers will be worse."
+        )
     return template.replaced(source, args.chat_template_content_format)
 
 
