@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from penstock.errors import ClientError
-from penstock.tokenizers.chat_template import ChatTemplate
+from penstock.tokenizers.chat_template import ChatTemplate, Message
 
 T = TypeVar("T")
 
@@ -29,10 +29,14 @@ def paired(first: Sequence[T], second: Sequence[T]) -> list[tuple[T, T]]:
     return list(zip(first, second, strict=True))
 
 
+def pair_messages(query: str, document: str) -> list[Message]:
+    """Both as a conversation, for templates that know the roles "query" and "document"."""
+    return [{"role": "query", "content": query}, {"role": "document", "content": document}]
+
+
 def rendered_pair(template: ChatTemplate, query: str, document: str) -> str:
-    """One text of both, by a template that knows the roles "query" and "document"."""
-    messages = [{"role": "query", "content": query}, {"role": "document", "content": document}]
-    return template.render(messages, None, add_generation_prompt=True)
+    """One text of both."""
+    return template.render(pair_messages(query, document), None, add_generation_prompt=True)
 
 
 def cosine(a: Sequence[float], b: Sequence[float]) -> float:

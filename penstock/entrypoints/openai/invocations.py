@@ -17,15 +17,18 @@ from penstock.errors import ClientError
 
 Handler = Callable[[Request, Front], Awaitable[Response]]
 
-# The first row whose members a body has, and one of whose routes there is, decides.
+_INPUTS = ("/v1/embeddings", "/classify", "/pooling")
+# The first row whose members a body has, and one of whose routes the model serves, decides.
 FORMS: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
-    (frozenset({"messages"}), ("/v1/chat/completions",)),
+    (frozenset({"messages", "task"}), ("/pooling",)),
+    (frozenset({"messages"}), ("/v1/chat/completions", *_INPUTS)),
     (frozenset({"prompt"}), ("/v1/completions",)),
     (frozenset({"query", "documents"}), ("/rerank",)),
     (frozenset({"queries"}), ("/score",)),
     (frozenset({"text_1"}), ("/score",)),
     (frozenset({"data_1"}), ("/score",)),
-    (frozenset({"input"}), ("/v1/embeddings", "/classify", "/pooling")),
+    (frozenset({"input", "task"}), ("/pooling",)),
+    (frozenset({"input"}), _INPUTS),
 )
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])

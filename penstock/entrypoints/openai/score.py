@@ -35,7 +35,7 @@ from penstock.entrypoints.openai.pooling_types import (
     Texts,
 )
 from penstock.entrypoints.openai.service import Service
-from penstock.entrypoints.pairs import cosine, paired, rendered_pair
+from penstock.entrypoints.pairs import cosine, pair_messages, paired, rendered_pair
 from penstock.errors import ClientError
 from penstock.outputs import PoolingRequestOutput
 from penstock.tokenizers.chat_template import ChatTemplate
@@ -133,6 +133,7 @@ class Scorer:
         self._bounds: Bounds = bounds._replace(most_second=most_second)
         self._request, self._body, self._service, self._public_id = request, body, service, public_id
         self._template = _pair_template(service, template)
+        self._strangers_template = template is not None
         self.tokens = self.cached = 0
 
     async def scores(self, first: list[str], second: list[str]) -> list[float]:
@@ -143,11 +144,17 @@ class Scorer:
         if self._embeds:
             return await self._cosines(first, second)
         if self._template is not None:
-            texts = [rendered_pair(self._template, a, b) for a, b in pairs]
+            texts = [await self._rendered(self._template, a, b) for a, b in pairs]
             ids = await ids_of_texts(texts, None, self._service, self._bounds._replace(special=False))
         else:
             ids = await ids_of_texts([a for a, _ in pairs], [b for _, b in pairs], self._service, self._bounds)
         return [o.outputs.data.tolist()[0] for o in await self._pool(ids, "classify")]
+
+    async def _rendered(self, template: ChatTemplate, query: str, document: str) -> str:
+        if not self._strangers_template:
+            return rendered_pair(template, query, document)
+        messages = pair_messages(query, document)
+        return await self._service.template_process.render(template, messages=messages, add_generation_prompt=True)
 
     async def _cosines(self, first: list[str], second: list[str]) -> list[float]:
         ids = await ids_of_texts(first, None, self._service, self._bounds)
