@@ -27,8 +27,6 @@ def chat_messages(system: str | list[Json] | None, messages: list[InputMessage])
     Raises:
         ClientError: a block is malformed, or nothing that this model can read; `param` is its place.
     """
-    if not messages:
-        raise ClientError("messages: at least one message is required.", "messages")
     lead = [block_text(*b) for b in placed(system, "system")] if system else []
     turns: list[tuple[str, list[Placed]]] = []
     for index, message in enumerate(messages):
@@ -43,6 +41,8 @@ def chat_messages(system: str | list[Json] | None, messages: list[InputMessage])
             turns[-1][1].extend(blocks)
         else:
             turns.append((role, blocks))
+    if not turns:
+        raise ClientError("messages: at least one message of the user is required.", "messages")
     lead = [text for text in map(_without_billing, lead) if text]
     result: list[Json] = [{"role": "system", "content": _content(lead)}] if lead else []
     names: dict[str, str] = {}
