@@ -264,6 +264,21 @@ def test_tools_that_only_anthropic_runs_are_left_out(fake: FakeServer) -> None:
     assert "<tools>" not in prompt_of(fake, {"tools": tools[1:]})
 
 
+def test_thinking_has_a_budget(fake: FakeServer) -> None:
+    fields = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 5000}
+    prompt = prompt_of(fake, fields)
+    assert "</think>" not in prompt
+    thinking = fake.engine.submitted[-1][1].thinking
+    assert thinking is not None
+    assert thinking.budget == 1024
+    assert "</think>" in prompt_of(fake, {"thinking": {"type": "disabled"}})
+    between = {"type": "between_tools"}
+    assert "</think>" in prompt_of(fake, {"thinking": between})
+    call, result = spoken("x", CALLED)["messages"], {"type": "tool_result", "tool_use_id": "1"}
+    turns = [*call, {"role": "user", "content": [result]}]
+    assert prompt_of(fake, {"thinking": between, "messages": turns}).endswith("<|im_start|>assistant\n")
+
+
 def test_sampling_fields(fake: FakeServer) -> None:
     prompt_of(fake, {"top_k": 3, "top_p": 0.5, "temperature": 0.25, "stop_sequences": ["x"]})
     params = fake.engine.submitted[-1][1]

@@ -151,7 +151,8 @@ def test_no_call_where_none_is_wanted(client: anthropic.Anthropic) -> None:
 
 
 def test_thinking_is_told_and_taken_back(client: anthropic.Anthropic) -> None:
-    message = whole_and_streamed(client, messages=SUM, thinking={"type": "adaptive"})
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    message = whole_and_streamed(client, messages=SUM, thinking=thinking, max_tokens=1100)
     thought, text = message.content
     assert thought.type == "thinking"
     assert thought.thinking
