@@ -29,6 +29,7 @@ from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.gate import Gate
 from penstock.entrypoints.openai.guard import ClientGoneError
 from penstock.entrypoints.openai.invocations import invocations
+from penstock.entrypoints.openai.responses import Responses
 from penstock.entrypoints.openai.score import rerank, score
 from penstock.entrypoints.openai.tasks import check_task
 from penstock.errors import NotReadyError, StartError
@@ -90,6 +91,7 @@ def _add_routes(app: FastAPI, args: ServerArgs, http_stats: HttpStats) -> None:
         # This request is one of those in flight.
         return JSONResponse({"server_load": front.in_flight - 1 if args.enable_server_load_tracking else 0})
 
+    responses = Responses()
     routes: list[tuple[str, str, Handler]] = [
         ("/health", "GET", admin.health),
         ("/ready", "GET", admin.ready),
@@ -111,6 +113,12 @@ def _add_routes(app: FastAPI, args: ServerArgs, http_stats: HttpStats) -> None:
         ("/classify", "POST", classify),
         *((path, "POST", score) for path in ("/score", "/v1/score")),
         *((path, "POST", rerank) for path in ("/rerank", "/v1/rerank", "/v2/rerank")),
+        ("/v1/responses", "POST", responses.create),
+        ("/v1/responses/input_tokens", "POST", responses.count_input),
+        ("/v1/responses/{response_id}", "GET", responses.retrieve),
+        ("/v1/responses/{response_id}", "DELETE", responses.delete),
+        ("/v1/responses/{response_id}/cancel", "POST", responses.cancel),
+        ("/v1/responses/{response_id}/input_items", "GET", responses.input_items),
     ]
     if args.enable_tokenizer_info_endpoint:
         routes.append(("/tokenizer_info", "GET", tokenize.tokenizer_info))

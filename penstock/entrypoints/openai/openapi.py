@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from penstock import __version__
 from penstock.entrypoints.anthropic import answers as anthropic_answers
 from penstock.entrypoints.anthropic import types as anthropic_types
 from penstock.entrypoints.anthropic.errors import AnthropicErrorAnswer
-from penstock.entrypoints.openai import answers, pooling_types, types
+from penstock.entrypoints.openai import answers, pooling_types, responses_types, types
 from penstock.entrypoints.openai.paths import MESSAGES
 
 BODIES: dict[str, tuple[type, type]] = {
@@ -23,17 +24,33 @@ BODIES: dict[str, tuple[type, type]] = {
     "/classify": (pooling_types.ClassifyRequest, pooling_types.ClassifyAnswer),
     **dict.fromkeys(("/score", "/v1/score"), (pooling_types.ScoreRequest, pooling_types.ScoreAnswer)),
     **dict.fromkeys(("/rerank", "/v1/rerank", "/v2/rerank"), (pooling_types.RerankRequest, pooling_types.RerankAnswer)),
+    "/v1/responses": (responses_types.ResponsesRequest, responses_types.ResponseObject),
+    "/v1/responses/input_tokens": (responses_types.ResponsesRequest, responses_types.InputTokenCount),
     "/tokenize": (types.TokenizeRequest, answers.TokenizeAnswer),
     "/detokenize": (types.DetokenizeRequest, answers.DetokenizeAnswer),
 }
-ANSWERS: dict[str, type] = {"/v1/models": answers.ModelList, "/v1/models/{model_id:path}": answers.ModelCard}
-STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/messages")
+ANSWERS: dict[str, type] = {
+    "/v1/models": answers.ModelList,
+    "/v1/models/{model_id:path}": answers.ModelCard,
+    "/v1/responses/{response_id}": responses_types.ResponseObject,
+    "/v1/responses/{response_id}/cancel": responses_types.ResponseObject,
+    "/v1/responses/{response_id}/input_items": responses_types.InputItemList,
+}
+DELETED: dict[str, type] = {"/v1/responses/{response_id}": responses_types.DeletedResponse}
+STREAMED = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/messages",
+    "/v1/responses",
+    "/v1/responses/{response_id}",
+)
 
 
 def document(routes: list[tuple[str, str]]) -> dict[str, Any]:
     """The document for routes given as (path template, method)."""
     involved = [t for pair in BODIES.values() for t in pair] + [
         *ANSWERS.values(),
+        *DELETED.values(),
         answers.ErrorAnswer,
         AnthropicErrorAnswer,
     ]
@@ -45,8 +62,8 @@ def document(routes: list[tuple[str, str]]) -> dict[str, Any]:
     ]
     paths: dict[str, Any] = {}
     for path, method in routes:
-        answer = ANSWERS.get(path)
         error = errors[path.startswith(MESSAGES)]
+        answer = (DELETED if method == "DELETE" else ANSWERS).get(path)
         operation: dict[str, Any] = {"responses": {"200": {"description": "OK"}, "4XX": error, "5XX": error}}
         if path in BODIES:
             body, answer = BODIES[path]
@@ -57,9 +74,10 @@ def document(routes: list[tuple[str, str]]) -> dict[str, Any]:
                 content["text/event-stream"] = {"schema": {"type": "string"}}
             operation["responses"]["200"]["content"] = content
         shown = path.replace(":path}", "}")
-        if "{model_id}" in shown:
+        names = re.findall(r"{(\w+)}", shown)
+        if names:
             operation["parameters"] = [
-                {"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
             ]
         paths.setdefault(shown, {})[method.lower()] = operation
     return {
