@@ -77,6 +77,7 @@ REASONING_PARSERS = Registry(
     },
 )
 
+_loaded: set[Path] = set()  # plug-ins
 P = TypeVar("P", type[ToolParser], type[ReasoningParser])
 
 
@@ -99,12 +100,14 @@ def _registering(registry: Registry, name: str) -> Callable[[P], P]:
 
 
 def load_plugin(path: str) -> None:
-    """Run a plug-in: a Python file that registers parsers when it is imported.
+    """Run a plug-in: a Python file that registers parsers when it is imported. A second time nothing happens.
 
     Raises:
         StartError: there is no such file, or it fails.
     """
     file = Path(path)
+    if file.absolute() in _loaded:
+        return
     spec = importlib.util.spec_from_file_location(f"penstock_plugin_{file.stem}", file)
     if not file.is_file() or spec is None or spec.loader is None:
         raise StartError(f"the plug-in {path!r} is not a Python file")
@@ -113,3 +116,4 @@ def load_plugin(path: str) -> None:
         spec.loader.exec_module(module)
     except Exception as e:  # whatever the user's own code raises
         raise StartError(f"the plug-in {path!r} failed: {type(e).__name__}: {e}") from e
+    _loaded.add(file.absolute())

@@ -298,6 +298,7 @@ def test_tools_that_may_not_be_called_can_be_kept_from_the_template() -> None:
 )
 def test_refused_at_the_start(options: list[str], word: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert serve_command(options) == 1
-    error = capfd.readouterr().err.splitlines()[-1]
+    error = capfd.readouterr().err
     assert error.startswith("penstock: ")
+    assert error.count("\n") == 1
     assert word in error

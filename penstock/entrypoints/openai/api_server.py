@@ -26,6 +26,7 @@ from penstock.config.cli import server_args as server_args_of
 from penstock.config.sections import EngineArgs, ServerArgs
 from penstock.engine.async_engine import AsyncLLM
 from penstock.entrypoints.openai import sockets
+from penstock.entrypoints.openai.parser_options import check_parsers
 from penstock.errors import StartError
 from penstock.observability import logging as our_logging
 from penstock.observability.stats import StatsRecorder
@@ -226,6 +227,7 @@ def _check(args: ServerArgs) -> None:
     our_logging.read_config(args.log_config_file or envs.LOGGING_CONFIG_PATH)
     if args.chat_template:
         read_template_option(args.chat_template)
+    check_parsers(args)
     for path in args.middleware:
         load_object(path)
     if not args.ssl_certfile:
