@@ -37,6 +37,11 @@ class EventWriter:
         self._open = False
 
     @property
+    def spoken(self) -> bool:
+        """No white space is held back."""
+        return self._spoken
+
+    @property
     def calls(self) -> int:
         """How many calls have begun."""
         return self._index + 1

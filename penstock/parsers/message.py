@@ -49,7 +49,7 @@ class MessageParser:
 
     @property
     def splits_reasoning(self) -> bool:
-        """There may be reasoning tokens."""
+        """There may be reasoning in what comes."""
         return self._reasoning is not None or (
             isinstance(self._tools, ToolParser) and self._tools.reasoning is not None
         )
@@ -63,7 +63,10 @@ class MessageParser:
         """Take the next piece of text, of any size; return what is certain now."""
         if self._reasoning is None:
             return self._kept(self._read_calls(delta))
-        return self._kept(self._split(self._reasoning.feed(delta)))
+        events = self._kept(self._split(self._reasoning.feed(delta)))
+        if self._reasoning.spent:
+            self._reasoning = None
+        return events
 
     def finish(self) -> list[Event]:
         """The text is over; return the rest. Nothing may be fed afterwards."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from penstock.parsers.event_writer import EventWriter
 from penstock.parsers.events import Event, Message, joined
-from penstock.parsers.text_reader import Script, TextReader
+from penstock.parsers.text_reader import NO_STOPS, Script, TextReader
 
 
 class TextParser(ABC):
@@ -21,6 +21,7 @@ class TextParser(ABC):
         markers: texts that must reach the parser. Where the tokenizer has one as a special token, that token must stay
             in the text, although special tokens are skipped otherwise.
         thinking: what was fed last is reasoning, as far as is known.
+        spent: whatever comes is content, and nothing is held back: there is no need to feed it any more.
     """
 
     markers: ClassVar[tuple[str, ...]] = ()
@@ -29,6 +30,7 @@ class TextParser(ABC):
         self.reader = TextReader()
         self.out = EventWriter(self.new_id)
         self.thinking = False
+        self._only_content_left = False
         self._script = self._run()
         self._finished = False
 
@@ -36,6 +38,10 @@ class TextParser(ABC):
     def new_id(cls, name: str, index: int) -> str:
         """An id for a call whose text has none."""
         return "chatcmpl-tool-" + uuid.uuid4().hex
+
+    @property
+    def spent(self) -> bool:
+        return self._only_content_left and self.out.spoken
 
     def feed(self, delta: str) -> list[Event]:
         """Take the next piece of text, of any size; return what is certain now."""
@@ -59,6 +65,11 @@ class TextParser(ABC):
     def parse(self, text: str) -> Message:
         """The message that the whole text is."""
         return joined(self.feed(text) + self.finish())
+
+    def _rest_is_content(self) -> Script[None]:
+        """Read to the end of the text, all of it content."""
+        self._only_content_left = True
+        yield from self.reader.until(NO_STOPS, self.out.content)
 
     @abstractmethod
     def _run(self) -> Script[None]:

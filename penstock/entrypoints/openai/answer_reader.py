@@ -44,7 +44,12 @@ class AnswerReader:
         parser = self._parser
         if parser is None:
             return [ContentDelta(out.text)] if out.text else []
-        events = parser.feed(out.text) if self._counter is None else self._counted(parser, self._counter, out)
+        if self._counter is not None:
+            events = self._counted(parser, self._counter, out)
+        elif parser.passes_all:
+            return [ContentDelta(out.text)] if out.text else []
+        else:
+            events = parser.feed(out.text)
         if out.finish_reason is not None:
             events = events + parser.finish()
         return events
@@ -65,4 +70,6 @@ class AnswerReader:
             self.reasoning_tokens += parser.thinking
         if at < len(text):
             events += parser.feed(text[at:])
+        if not parser.splits_reasoning:
+            self._counter = None  # no further token counts
         return events

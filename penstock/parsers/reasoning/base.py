@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from penstock.parsers.text_parser import TextParser
-from penstock.parsers.text_reader import NO_STOPS, Script, Stops
+from penstock.parsers.text_reader import Script, Stops
 
 SWITCHES = ("enable_thinking", "thinking")  # variables by which templates turn reasoning on and off
 
@@ -90,7 +90,7 @@ class TaggedReasoningParser(ReasoningParser):
             self.thinking = False
             if found == self.end:
                 reader.skip(len(found))
-        yield from reader.until(NO_STOPS, out.content)
+        yield from self._rest_is_content()
 
     @property
     def opens(self) -> bool | None:

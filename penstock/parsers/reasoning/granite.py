@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.parsers.reasoning.base import ReasoningParser
-from penstock.parsers.text_reader import NO_STOPS, Script, Stops
+from penstock.parsers.text_reader import Script, Stops
 
 _STARTS = ("Here is my thought process:", "Here's my thought process:")
 _ENDS = Stops("Here is my response:", "Here's my response:")
@@ -23,4 +23,4 @@ class GraniteReasoningParser(ReasoningParser):
             reader.skip(len(found))
         else:
             out.content(space)
-        yield from reader.until(NO_STOPS, out.content)
+        yield from self._rest_is_content()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.parsers.reasoning.base import ReasoningParser
-from penstock.parsers.text_reader import NO_STOPS, Script, Stops
+from penstock.parsers.text_reader import Script, Stops
 
 _START, _ANSWER = "<think>\n", "\n<answer>\n"
 _THOUGHT_ENDS = Stops("\n</think>")
@@ -24,4 +24,4 @@ class HunyuanA13bReasoningParser(ReasoningParser):
         if (yield from reader.literal(_ANSWER, _ANSWER[1:])):
             found = yield from reader.until(_ANSWER_ENDS, out.content)
             reader.skip(len(found))
-        yield from reader.until(NO_STOPS, out.content)
+        yield from self._rest_is_content()
