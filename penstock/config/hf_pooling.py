@@ -6,7 +6,7 @@ Its files (https://sbert.net): modules.json lists a Transformer, then Pooling, D
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,7 +27,7 @@ PROBLEMS = {
     "single_label_classification": "softmax",
     "multi_label_classification": "sigmoid",
 }
-TORCH_MODULES = "torch.nn.modules."
+T = TypeVar("T")
 
 
 class DenseLayer(msgspec.Struct, frozen=True):
@@ -51,12 +51,16 @@ class SentenceModules(msgspec.Struct, frozen=True):
     Attributes:
         pooling: cls, mean or last.
         max_tokens: the longest text; None if they do not say.
+        lowercase: texts are tokenized in lower case.
+        default_prompt: what sentence-transformers puts before texts unless told otherwise.
     """
 
     pooling: str
     dense: tuple[DenseLayer, ...]
     normalize: bool
     max_tokens: int | None
+    lowercase: bool = False
+    default_prompt: str | None = None
 
 
 def read_head(config: HFConfig, head: str, shape: ModelShape) -> ModelShape:
@@ -143,7 +147,14 @@ def read_sentence_modules(model_dir: str) -> SentenceModules | None:
             raise StartError(f"{folder / 'modules.json'}: a module of type {module!r} is not supported.")
     if pooling is None:
         return None
-    return SentenceModules(pooling, tuple(dense), normalize, _max_tokens(root))
+    return SentenceModules(
+        pooling,
+        tuple(dense),
+        normalize,
+        _setting(root, "max_seq_length", int),
+        bool(_setting(root, "do_lower_case", bool)),
+        _default_prompt(folder / "config_sentence_transformers.json"),
+    )
 
 
 def _pooling(path: Path) -> str:
@@ -175,12 +186,19 @@ def _activation(name: str) -> str | None:
     return ACTIVATIONS.get(name.rpartition(".")[2])
 
 
-def _max_tokens(folder: Path) -> int | None:
+def _setting(folder: Path, key: str, kind: type[T]) -> T | None:
+    """What the Transformer's own file says, under one of its names."""
     for name in ("bert", "roberta", "distilbert", "xlm-roberta"):
-        value: Any = _optional(folder / f"sentence_{name}_config.json").get("max_seq_length")
-        if isinstance(value, int) and value > 0:
+        value: Any = _optional(folder / f"sentence_{name}_config.json").get(key)
+        if type(value) is kind and value:
             return value
     return None
+
+
+def _default_prompt(path: Path) -> str | None:
+    config = _optional(path)
+    prompts = config.get("prompts")
+    return prompts.get(config.get("default_prompt_name")) if isinstance(prompts, dict) else None
 
 
 def _optional(path: Path) -> Json:

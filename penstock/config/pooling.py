@@ -5,6 +5,7 @@ Options come first, then the model's own files, then the usual way of its archit
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ TASKS_OF_HEAD = {
     "tokens": ("token_classify",),
     "reward": ("token_classify",),
 }
+logger = logging.getLogger("penstock.config.pooling")
+
 SEQUENCE_POOLING, TOKEN_POOLING = ("cls", "mean", "last"), ("all", "step")
 SETTINGS = (
     "pooling_type",
@@ -75,6 +78,7 @@ class PoolingConfig(msgspec.Struct, frozen=True, kw_only=True):
         logit_bias, logit_sigma: logits become (logits - bias) / sigma before their activation.
         step_tag_id: the token whose place is given under "step"; None for all.
         returned_token_ids: which logits are given under "step"; empty for all.
+        lowercase: texts are put into lower case before they are tokenized.
     """
 
     tasks: tuple[str, ...]
@@ -92,6 +96,7 @@ class PoolingConfig(msgspec.Struct, frozen=True, kw_only=True):
     logit_sigma: float = 1.0
     step_tag_id: int | None = None
     returned_token_ids: tuple[int, ...] = ()
+    lowercase: bool = False
 
     def needs_all_rows(self, task: str) -> bool:
         """Whether a request needs the hidden states of all its tokens, so that none may come from a cache."""
@@ -189,7 +194,10 @@ def pooling_config(
         size=size,
         matryoshka=matryoshka,
         allowed_dimensions=allowed,
+        lowercase=own.lowercase if own else False,
     )
+    if own and own.default_prompt:
+        logger.warning("The model's default prompt %r is not put before texts; requests bring it.", own.default_prompt)
     return _with_settings(chosen, settings or {})
 
 

@@ -289,7 +289,14 @@ class AsyncLLM:
         if self._pooling is not None and ids is None:
             assert isinstance(prompt, str)
             most = self._pooling.most_tokens(truncate_prompt_tokens)
-            tokenizer, bounds = self._inputs.need_tokenizer(), Bounds(add_special_tokens, most)
+            tokenizer, bounds = (
+                self._inputs.need_tokenizer(),
+                Bounds(
+                    add_special_tokens,
+                    most,
+                    lowercase=self.config.pooling is not None and self.config.pooling.lowercase,
+                ),
+            )
             (encoded,) = await encode_inputs_async(tokenizer, [prompt], None, bounds)
             ids = Ids(*encoded)
         stream = await self.submit_pooling(ids or Ids([]), pooling_params, request_id, **options)

@@ -37,6 +37,7 @@ class OpenPooling(OpenRequest):
 
     def __init__(self, request_id: str, token_ids: list[int], core_id: str, arrival_time: float):
         super().__init__(request_id, None, token_ids, _NO_SAMPLING, arrival_time, None)
+        self.max_tokens = None
         self.pooled: Floats | None = None
         self.answers.append(_PooledAnswer(self, core_id))
 
@@ -78,7 +79,9 @@ class PoolingInputs:
     def __init__(self, config: EngineConfig):
         assert config.pooling is not None
         self._pooling: PoolingConfig = config.pooling
-        self._vocab_size = config.model.shape.vocab_size
+        shape = config.model.shape
+        self._vocab_size = shape.vocab_size
+        self._has_segments = shape.encoder is not None and shape.encoder.segments > 1
         self.max_model_len = config.model.max_model_len
         self._core_ids = itertools.count()
 
@@ -182,6 +185,6 @@ class PoolingInputs:
             priority,
             checked_salt(cache_salt),
             deadline,
-            params.clone(second_segment=ids.second_segment),
+            params.clone(second_segment=ids.second_segment if self._has_segments else None),
         )
         return request, message

@@ -52,7 +52,7 @@ class OfflinePooling:
         self._config = engine.config.pooling
         self._run = run
         self._special = add_special_tokens
-        self._bounds = Bounds(most=engine.pooling.most_tokens(truncate))
+        self._bounds = Bounds(most=engine.pooling.most_tokens(truncate), lowercase=engine.config.pooling.lowercase)
 
     def encode(
         self,

@@ -30,12 +30,14 @@ class Bounds(NamedTuple):
         most: tokens of an input; of two texts the longer one loses tokens first. None for no limit.
         most_second: tokens of the second text, before that.
         side: which end is cut off.
+        lowercase: put texts into lower case first.
     """
 
     special: bool = True
     most: int | None = None
     most_second: int | None = None
     side: str = "right"
+    lowercase: bool = False
 
 
 def encode_inputs(
@@ -47,8 +49,9 @@ def encode_inputs(
         ClientError: a text is not valid Unicode, or the bounds leave no room.
     """
     backend, bounds = tokenizer.backend, bounds or Bounds()
+    given = [t.lower() if bounds.lowercase else t for t in (*texts, *(seconds or ()))]
     try:
-        encodings = backend.encode_batch([*texts, *(seconds or ())], add_special_tokens=False)
+        encodings = backend.encode_batch(given, add_special_tokens=False)
     except (UnicodeError, TypeError):
         raise ClientError("the text holds characters that are not valid Unicode (lone surrogates).", "input") from None
     own = backend.num_special_tokens_to_add(seconds is not None) if bounds.special else 0

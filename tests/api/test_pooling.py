@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
+import re
 import struct
+import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +20,7 @@ import pytest
 import torch
 from pooling_models import PAIRS, TEXTS, Checkpoint, edit_config, make
 
-from servers import RunningServer, run_server
+from servers import ROOT, RunningServer, run_server
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +250,35 @@ def test_the_same_numbers_under_load(embedder: RunningServer) -> None:
     assert [a["data"][0]["embedding"] for a in answers] == alone
     for answer in answers:
         assert [d["embedding"] for d in answer["data"][1:]] == alone
+
+
+def test_the_examples_of_the_page(ranker: tuple[RunningServer, Checkpoint], embedder: RunningServer) -> None:
+    page = (ROOT / "docs" / "pooling.md").read_text(encoding="utf-8")
+    curls = [
+        line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines() if "curl" in line
+    ]
+    assert len(curls) == 4
+    for line in curls:
+        line = line.replace("localhost:8000", embedder.url).replace("localhost:8001", ranker[0].url)
+        answer = json.loads(subprocess.run(["bash", "-euc", line], capture_output=True, check=True, timeout=60).stdout)
+        assert "error" not in answer, line
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert (len(names["vector"]), names["rows"].shape[1]) == (names["rows"].shape[1], len(names["vector"]))
+    assert -1 <= names["score"] <= 1
+
+
+def test_a_client_that_leaves_leaves_nothing_behind(embedder: RunningServer) -> None:
+    body = {"input": [TEXTS[2]] * 2000}
+    with contextlib.suppress(httpx.TimeoutException):
+        httpx.post(embedder.url + "/v1/embeddings", json=body, timeout=0.3)
+    deadline = time.monotonic() + 30
+    busy = re.compile(r"^penstock:num_requests_(?:running|waiting)\S* (\S+)$", re.M)
+    while any(float(n) for n in busy.findall(httpx.get(embedder.url + "/metrics").text)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert post(embedder, "/v1/embeddings", input="hello").status_code == 200
 
 
 def test_health_and_models_of_a_pooling_server(embedder: RunningServer, tmp_path: Path) -> None:

@@ -123,6 +123,28 @@ def test_modules_of_sentence_transformers(tmp_path: Path) -> None:
         )
 
 
+def test_lower_case_and_a_default_prompt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(tmp_path, "BertModel")
+    add_sentence_modules(tmp_path, {"pooling_mode": "cls"})
+    (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": True}))
+    prompts = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    upper, lower = open_llm(tmp_path).embed(["The CAT", "the cat"], use_tqdm=False)
+    assert upper.outputs == lower.outputs
+    assert "'query: ' is not put before texts" in caplog.text
+
+
+def test_a_model_whose_segments_are_one(tmp_path: Path) -> None:
+    """A tokenizer may number segments that the model has no table for, as that of XLM-RoBERTa's rerankers."""
+    checkpoint = make(tmp_path, "XLMRobertaForSequenceClassification", num_labels=1, type_vocab_size=1)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text().replace('"RobertaProcessing"', '"BertProcessing"'))
+    (got,) = open_llm(tmp_path).score(*PAIRS[1], use_tqdm=False)
+    with torch.inference_mode():
+        want = checkpoint.reference(torch.tensor([got.prompt_token_ids])).logits[0].sigmoid()[0]
+    close(got.outputs.score, want)
+
+
 def test_dimensions(tmp_path: Path) -> None:
     checkpoint = make(tmp_path, "BertModel")
     with pytest.raises(ClientError, match="Matryoshka"):

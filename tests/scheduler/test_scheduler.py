@@ -9,7 +9,8 @@ import pytest
 from checking_executor import CheckingExecutor, uncontended
 from penstock.errors import StartError
 from penstock.kvcache.manager import KVCacheManager
-from penstock.params import SamplingParams
+from penstock.outputs import Floats
+from penstock.params import PoolingParams, SamplingParams
 from penstock.scheduler.plan import EngineOutput, FinishReason, RowResult, StepPlan, StepResult
 from penstock.scheduler.request import Request
 from penstock.scheduler.scheduler import Scheduler
@@ -449,3 +450,35 @@ def test_an_answer_that_is_complete_ends() -> None:
     assert reasons(outputs) == {"a": FinishReason.STOP, "b": FinishReason.STOP, "c": None}
     assert [o.new_token_ids for o in outputs] == [[7]] * 3
     scheduler.check_integrity()
+
+
+def test_a_pooling_request_ends_with_what_it_pooled() -> None:
+    """It may fill the context, runs in pieces, and reads the prefix cache unless it needs every token."""
+    scheduler, pooled = make(max_num_batched_tokens=20), Floats([1], b"\0\0\0\0")
+
+    def run(name: str, prompt_len: int, params: PoolingParams) -> tuple[list[int], EngineOutput]:
+        scheduler.add(request(name, prompt_len, pooling=params))
+        counts = []
+        while True:
+            plan = scheduler.schedule()
+            assert [new.pooling for new in plan.new] == ([] if counts else [params])
+            (row,) = plan.rows
+            counts.append(row.num_tokens)
+            result = RowResult(name, [], pooled=pooled if row.samples else None)
+            outputs = scheduler.update(plan, StepResult(plan.step, [result]))
+            scheduler.check_integrity()
+            if outputs:
+                return counts, outputs[0]
+
+    counts, output = run("whole", 32, PoolingParams())
+    assert (counts, output.finish_reason, output.pooled, output.new_token_ids) == (
+        [20, 12],
+        FinishReason.STOP,
+        pooled,
+        [],
+    )
+    assert run("cached", 32, PoolingParams())[1].num_cached_tokens == 28
+    assert run("all", 32, PoolingParams(skip_reading_prefix_cache=True))[1].num_cached_tokens == 0
+    assert scheduler.kv.idle
+    scheduler.add(request("long", 33, pooling=PoolingParams()))
+    assert reasons(step(scheduler)[1]) == {"long": FinishReason.ERROR}

@@ -88,6 +88,7 @@ def bounds_of(body: PoolingFields, service: Service) -> Bounds:
         special=body.add_special_tokens is not False,
         most=service.pooling_inputs.most_tokens(body.truncate_prompt_tokens),
         side=body.truncation_side or "right",
+        lowercase=service.config.pooling is not None and service.config.pooling.lowercase,
     )
 
 
