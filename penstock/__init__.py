@@ -10,6 +10,7 @@ __version_tuple__ = (0, 1, 0)
 
 _EXPORTS = {
     "LLM": "penstock.entrypoints.llm",
+    "LLMEngine": "penstock.entrypoints.llm_engine",
     "AsyncLLM": "penstock.engine.async_engine",
     "AsyncLLMEngine": "penstock.engine.async_engine",
     "EngineArgs": "penstock.config.sections",

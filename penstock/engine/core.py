@@ -32,7 +32,7 @@ class EngineCore:
         kv_explanation: how the size of the KV pool came about, one line for the log.
     """
 
-    CALLABLE = frozenset({"reset_prefix_cache", "check_integrity"})
+    CALLABLE = frozenset({"reset_prefix_cache", "check_integrity", "collective_rpc"})
 
     def __init__(self, scheduler: Scheduler, executor: Executor, kv_explanation: str = ""):
         self.scheduler = scheduler
@@ -120,6 +120,12 @@ class EngineCore:
     def reset_prefix_cache(self, reset_running_requests: bool = False) -> bool:
         """Forget all cached prefixes; see `Scheduler.reset_prefix_cache`."""
         return self.scheduler.reset_prefix_cache(reset_running_requests)
+
+    def collective_rpc(self, method: str, args: list[Any], keywords: dict[str, Any]) -> list[Any]:
+        """Run a method of every worker by its name; see `Executor.call`."""
+        if not isinstance(method, str):  # it may come from a program in this process
+            raise ClientError("method must be a name.", "method")
+        return self.executor.call(method, *args, **keywords)
 
     def check_integrity(self) -> None:
         """Assert that KV blocks and requests are all accounted for."""

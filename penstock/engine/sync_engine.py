@@ -18,6 +18,7 @@ from penstock.engine.output_processor import OutputProcessor
 from penstock.engine.pooling_request import Ids, OpenPooling, PoolingInputs
 from penstock.engine.request_state import OpenRequest
 from penstock.observability.logging import get_logger
+from penstock.observability.stats import StatsRecorder
 from penstock.params import PoolingParams, SamplingParams
 from penstock.tokenizers.tokenizer import Tokenizer
 
@@ -31,23 +32,32 @@ class SyncEngine:
         config: everything decided.
         tokenizer: None if there is none.
         core: as `build_core` makes it.
+        stats: what is counted goes here; None counts nothing.
 
     Attributes:
         pooling: checks what `add_pooling` takes; None for a model that generates.
     """
 
-    def __init__(self, config: EngineConfig, tokenizer: Tokenizer | None, core: EngineCore):
+    def __init__(
+        self, config: EngineConfig, tokenizer: Tokenizer | None, core: EngineCore, stats: StatsRecorder | None = None
+    ):
         self.config = config
         self.tokenizer = tokenizer
         self._core = core
         self._inputs = InputProcessor.for_model(config.model, tokenizer, config.structured)
         self.pooling = None if config.pooling is None else PoolingInputs(config)
-        self._outputs = OutputProcessor()
+        self.stats = stats
+        self._outputs = OutputProcessor(stats)
         self._finished: list[OpenRequest] = []
         self._request_ids = itertools.count()
 
     @classmethod
-    def from_config(cls, config: EngineConfig, on_progress: Callable[[str, float], None] | None = None) -> SyncEngine:
+    def from_config(
+        cls,
+        config: EngineConfig,
+        on_progress: Callable[[str, float], None] | None = None,
+        stats: StatsRecorder | None = None,
+    ) -> SyncEngine:
         """Load the model.
 
         Args:
@@ -60,7 +70,7 @@ class SyncEngine:
         tokenizer = None if path is None else Tokenizer.from_folder(path)
         core = build_core(config, on_progress or (lambda what, fraction: None))
         logger.info("%s", core.kv_explanation)
-        return cls(config, tokenizer, core)
+        return cls(config, tokenizer, core, stats)
 
     @property
     def num_unfinished(self) -> int:
@@ -100,9 +110,17 @@ class SyncEngine:
         return result
 
     def add(
-        self, prompt: ParsedPrompt, ids: list[int], params: SamplingParams | None, priority: int = 0
+        self,
+        prompt: ParsedPrompt,
+        ids: list[int],
+        params: SamplingParams | None,
+        priority: int = 0,
+        request_id: str | None = None,
     ) -> OpenRequest:
         """Admit a request with checked ids; it runs in the next steps.
+
+        Args:
+            request_id: a name for it; None for a number.
 
         Raises:
             ClientError: the parameters cannot be done.
@@ -110,7 +128,7 @@ class SyncEngine:
         params = self._inputs.complete_params(params)
         self._inputs.check_constraint(params)
         request, messages = self._inputs.open_request(
-            str(next(self._request_ids)),
+            request_id or str(next(self._request_ids)),
             prompt,
             ids,
             params,
@@ -138,6 +156,8 @@ class SyncEngine:
         aborts = self._outputs.process(outputs, time.monotonic())
         if aborts:
             self._core.abort(aborts)
+        if self.stats is not None:
+            self._outputs.step_stats(self._core.stats())
         finished, self._finished = self._finished, []
         return finished
 
@@ -148,6 +168,14 @@ class SyncEngine:
         if core_ids:
             self._core.abort(core_ids)
         self._finished.clear()
+
+    def on_workers(self, method: str | Callable[..., Any], *args: Any, **keywords: Any) -> list[Any]:
+        """Run a method of every worker by its name, or a function of the worker; the answers in rank order.
+
+        Raises:
+            ClientError: workers have no such method.
+        """
+        return self._core.executor.call(method, *args, **keywords)
 
     def call(self, method: str, *args: Any) -> Any:
         """Run a method of the core (`EngineCore.CALLABLE`)."""

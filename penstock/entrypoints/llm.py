@@ -8,12 +8,9 @@ for output in llm.generate(["Hello"], SamplingParams(max_tokens=20)):
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
-
-from tqdm.auto import tqdm
 
 from penstock.config.compat import engine_args
 from penstock.config.resolve import resolve
@@ -25,7 +22,11 @@ from penstock.engine.sync_engine import SyncEngine
 from penstock.entrypoints.interrupt import InterruptBetweenSteps
 from penstock.entrypoints.llm_pooling import OfflinePooling
 from penstock.entrypoints.offline_beams import OfflineBeams
+from penstock.entrypoints.progress_bar import Progress, ProgressBar
 from penstock.errors import ClientError, UnsupportedError
+from penstock.observability.prometheus import EngineCollector
+from penstock.observability.snapshot import Metric, snapshot
+from penstock.observability.stats import StatsRecorder
 from penstock.outputs import (
     BeamSearchOutput,
     ClassificationRequestOutput,
@@ -37,8 +38,6 @@ from penstock.outputs import (
 from penstock.params import BeamSearchParams, PoolingParams, RequestOutputKind, SamplingParams
 from penstock.tokenizers.chat_template import ChatTemplate, Message, read_template_option
 from penstock.tokenizers.tokenizer import Tokenizer, chat_template_of
-
-Progress = bool | Callable[..., Any]
 
 
 class LLM:
@@ -56,9 +55,11 @@ class LLM:
     """
 
     def __init__(self, model: str | None = None, *, chat_template: str | None = None, **options: Any):
-        args = engine_args(model=model, **options)
+        args = engine_args(model=model, **{"disable_log_stats": True, **options})
         config = resolve(args, usage="offline")
-        self.engine = SyncEngine.from_config(config)
+        stats = None if args.disable_log_stats else StatsRecorder(config.model.max_model_len)
+        self.engine = SyncEngine.from_config(config, stats=stats)
+        self._enqueued: list[OpenRequest] = []
         self._turn = threading.Lock()  # threads take turns: the engine steps for one caller at a time
         self._chat_template = chat_template_of(self.engine.tokenizer)
         self._score_template: ChatTemplate | None = None
@@ -127,8 +128,6 @@ class LLM:
         """
         _refuse_lora(lora_request)
         template = self._chat_template.replaced(chat_template, chat_template_content_format)
-        several = bool(messages) and not isinstance(messages[0], Mapping)
-        conversations: Sequence[Any] = messages if several else [messages]
         texts = [
             template.render(
                 conversation,
@@ -137,9 +136,57 @@ class LLM:
                 continue_final_message,
                 chat_template_kwargs=chat_template_kwargs,
             )
-            for conversation in conversations
+            for conversation in _conversations(messages)
         ]
         return self._run(texts, sampling_params, use_tqdm, priority, add_special_tokens=False)
+
+    def enqueue(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        lora_request: None = None,
+        priority: Sequence[int] | int | None = None,
+    ) -> list[str]:
+        """Take prompts without waiting for them; arguments and errors are those of `generate`.
+
+        Returns:
+            Their ids. `wait_for_completion` gives their outputs.
+        """
+        _refuse_lora(lora_request)
+        with self._turn:
+            requests = self._admit(_listed(prompts), sampling_params, priority, True)
+            self._enqueued += requests
+        return [r.request_id for r in requests]
+
+    def enqueue_chat(
+        self,
+        messages: Sequence[Message] | Sequence[Sequence[Message]],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        lora_request: None = None,
+        priority: Sequence[int] | int | None = None,
+        **template_options: Any,
+    ) -> list[str]:
+        """As `enqueue`, for conversations; `template_options` are those of `ChatTemplate.render`."""
+        _refuse_lora(lora_request)
+        texts = [self._chat_template.render(c, **template_options) for c in _conversations(messages)]
+        with self._turn:
+            requests = self._admit(texts, sampling_params, priority, False)
+            self._enqueued += requests
+        return [r.request_id for r in requests]
+
+    def wait_for_completion(self, *, use_tqdm: Progress = True) -> list[RequestOutput]:
+        """Run what is enqueued; the outputs, in the order of enqueueing.
+
+        Raises:
+            KeyboardInterrupt: after the step in which it came; what was enqueued is dropped.
+        """
+        with self._turn, InterruptBetweenSteps() as interrupt:
+            requests, self._enqueued = self._enqueued, []
+            try:
+                self._finish(requests, use_tqdm, interrupt)
+                return [output for r in requests if (output := r.take()) is not None]
+            finally:
+                self.engine.abort(requests)
 
     def beam_search(
         self,
@@ -167,7 +214,7 @@ class LLM:
             raise ClientError("concurrency_limit must be at least 1.", "concurrency_limit")
         tokenized = self.engine.tokenize(_listed(prompts))
         group = concurrency_limit or max(len(tokenized), 1)
-        bar = _ProgressBar(len(tokenized), use_tqdm)
+        bar = ProgressBar(len(tokenized), use_tqdm)
         results: list[BeamSearchOutput] = []
         with self._turn, InterruptBetweenSteps() as interrupt:
             beams = OfflineBeams(self.engine, params, interrupt.check)
@@ -197,6 +244,46 @@ class LLM:
     def reset_prefix_cache(self, reset_running_requests: bool = False) -> bool:
         """Forget cached prefixes; False, and nothing happens, while requests run, unless those may start again."""
         return bool(self.engine.call("reset_prefix_cache", reset_running_requests))
+
+    def get_metrics(self) -> list[Metric]:
+        """What has been counted, as `Counter`, `Gauge` and `Histogram` of `penstock.observability.snapshot`.
+
+        Raises:
+            ClientError: nothing is counted, for want of `disable_log_stats=False`.
+        """
+        if self.engine.stats is None:
+            raise ClientError("nothing is counted: make the LLM with disable_log_stats=False.", "disable_log_stats")
+        name = self.engine.config.model.served_names[0]
+        return snapshot(EngineCollector(self.engine.stats, "penstock", name, {}).collect())
+
+    def collective_rpc(
+        self,
+        method: str | Callable[..., Any],
+        timeout: float | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
+        """Run a method of every worker by its name, or a function whose first argument is the worker.
+
+        Args:
+            timeout: without effect: the workers are in this process.
+
+        Returns:
+            One answer per worker.
+
+        Raises:
+            ClientError: workers have no such method.
+        """
+        with self._turn:
+            return self.engine.on_workers(method, *args, **(kwargs or {}))
+
+    def apply_model(self, func: Callable[[Any], Any]) -> list[Any]:
+        """Call a function with the model of every worker; one answer per worker."""
+        return self.collective_rpc(lambda worker: func(worker.model))
+
+    def get_world_size(self, include_dp: bool = True) -> int:
+        """How many workers there are."""
+        return 1
 
     def shutdown(self) -> None:
         """Free the model's memory; nothing can be generated afterwards."""
@@ -329,6 +416,23 @@ class LLM:
         *,
         add_special_tokens: bool,
     ) -> list[RequestOutput]:
+        requests: list[OpenRequest] = []
+        with self._turn, InterruptBetweenSteps() as interrupt:
+            try:
+                requests = self._admit(prompts, sampling_params, priority, add_special_tokens)
+                self._finish(requests, use_tqdm, interrupt)
+                return [output for r in requests if (output := r.take()) is not None]
+            finally:
+                self.engine.abort(requests)
+
+    def _admit(
+        self,
+        prompts: Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None,
+        priority: Sequence[int] | int | None,
+        add_special_tokens: bool,
+    ) -> list[OpenRequest]:
+        """All of them, or none if one is refused."""
         if self.engine.pooling is not None:
             raise ClientError("LLM.generate() is only supported for generative models; this one pools.", "model")
         default = self.get_default_sampling_params() if sampling_params is None else sampling_params
@@ -340,14 +444,13 @@ class LLM:
         final = {id(p): p.clone(output_kind=RequestOutputKind.FINAL_ONLY) for p in params}
         tokenized = self.engine.tokenize(prompts, add_special_tokens)
         requests: list[OpenRequest] = []
-        with self._turn, InterruptBetweenSteps() as interrupt:
-            try:
-                for (parsed, ids), own, rank in zip(tokenized, params, priorities, strict=True):
-                    requests.append(self.engine.add(parsed, ids, final[id(own)], rank))
-                self._finish(requests, use_tqdm, interrupt)
-                return [output for r in requests if (output := r.take()) is not None]
-            finally:
-                self.engine.abort(requests)
+        try:
+            for (parsed, ids), own, rank in zip(tokenized, params, priorities, strict=True):
+                requests.append(self.engine.add(parsed, ids, final[id(own)], rank))
+        except BaseException:  # passed on: whatever ends this, nothing may be left running
+            self.engine.abort(requests)
+            raise
+        return requests
 
     def _run_pooling(
         self, inputs: Sequence[tuple[Ids, PoolingParams]], use_tqdm: Progress
@@ -368,55 +471,20 @@ class LLM:
         Raises:
             PenstockError: one of them failed.
         """
-        left = len(requests)
-        bar = _ProgressBar(left, use_tqdm)
+        left = {id(r) for r in requests if not r.finished}  # what is enqueued may run and end, too
+        bar = ProgressBar(len(requests), use_tqdm)
         try:
             while left:
                 interrupt.check()
                 for request in self.engine.step():
+                    if id(request) not in left:
+                        continue
                     if request.error is not None:
                         raise request.error
-                    left -= 1
+                    left.remove(id(request))
                     bar.add(request)
         finally:
             bar.close()
-
-
-class _ProgressBar:
-    """tqdm with the speeds, or nothing."""
-
-    def __init__(self, total: int, use_tqdm: Progress):
-        make = use_tqdm if callable(use_tqdm) else tqdm
-        self._bar = make(total=total, desc="Processed prompts", dynamic_ncols=True) if use_tqdm else None
-        self._start = time.monotonic()
-        self._inputs = self._outputs = 0
-        if self._bar is not None:
-            self._show()
-
-    def add(self, request: OpenRequest) -> None:
-        if self._bar is None:
-            return
-        self._inputs += len(request.prompt_token_ids) * request.num_returned
-        self._outputs += sum(a.num_tokens for a in request.answers)
-        self._show()
-        self._bar.update(1)
-
-    def add_plain(self, count: int) -> None:
-        """Without speeds."""
-        if self._bar is not None:
-            self._bar.update(count)
-
-    def _show(self) -> None:
-        assert self._bar is not None
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        self._bar.set_postfix_str(
-            f"est. speed input: {self._inputs / seconds:.2f} toks/s, output: {self._outputs / seconds:.2f} toks/s",
-            refresh=False,
-        )
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
 
 def _listed(prompts: Any) -> Sequence[Prompt]:
@@ -427,6 +495,12 @@ def _listed(prompts: Any) -> Sequence[Prompt]:
         raise ClientError(f"prompts must be one prompt or a list of them, not {prompts!r}.", "prompts")
     listed = list(prompts)
     return [listed] if listed and all(isinstance(p, int) for p in listed) else listed
+
+
+def _conversations(messages: Sequence[Any]) -> Sequence[Any]:
+    """A list of conversations, from one or many."""
+    several = bool(messages) and not isinstance(messages[0], Mapping)
+    return messages if several else [messages]
 
 
 def _one_each(value: Any, count: int, what: str) -> Sequence[Any]:

@@ -64,9 +64,12 @@ class OfflineBeams:
     def _positions(self, requests: list[OpenRequest]) -> dict[int, PositionLogprobs]:
         """Step until all have their token."""
         positions: dict[int, PositionLogprobs] = {}
+        own = {id(r) for r in requests}
         while len(positions) < len(requests):
             self._check()
             for request in self._engine.step():
+                if id(request) not in own:
+                    continue  # another caller's
                 output = request.take()
                 assert output is not None, "a finished request has its last output"
                 logprobs = output.outputs[0].logprobs

@@ -64,11 +64,15 @@ class Executor(ABC):
         """Run one step. Plans must come in order; whatever a worker raises comes out of the future."""
 
     @abstractmethod
-    def call(self, method: str, *args: Any) -> list[Any]:
+    def call(self, method: str | Callable[..., Any], *args: Any, **keywords: Any) -> list[Any]:
         """Run a method of every worker, one of `Worker.CALLABLE`; the answers in rank order.
 
+        Args:
+            method: its name; where workers are in the calling process, it may be a function whose first argument is a
+                worker. Functions never go to another process.
+
         Raises:
-            ClientError: no such method.
+            ClientError: no such method, or a function that workers cannot get.
         """
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -45,11 +46,13 @@ class UniprocExecutor(Executor):
             future.set_exception(e)
         return future
 
-    def call(self, method: str, *args: Any) -> list[Any]:
+    def call(self, method: str | Callable[..., Any], *args: Any, **keywords: Any) -> list[Any]:
+        if not isinstance(method, str):
+            return [method(self.worker, *args, **keywords)]
         if method not in Worker.CALLABLE:
             known = ", ".join(sorted(Worker.CALLABLE))
             raise ClientError(f"workers have no method {method!r}; known: {known}", "method")
-        return [getattr(self.worker, method)(*args)]
+        return [getattr(self.worker, method)(*args, **keywords)]
 
     def shutdown(self) -> None:
         if self._worker is not None:

@@ -69,7 +69,7 @@ class MetricsPage:
         self, stats: StatsRecorder, http: HttpStats, prefix: str, model_name: str, cache_info: Mapping[str, Any]
     ):
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_EngineCollector(stats, prefix, model_name, cache_info))
+        self._registry.register(EngineCollector(stats, prefix, model_name, cache_info))
         self._registry.register(_HttpCollector(http))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -79,7 +79,9 @@ class MetricsPage:
         return generate_latest(self._registry)
 
 
-class _EngineCollector(Collector):
+class EngineCollector(Collector):
+    """What is counted about the engine; arguments are those of `MetricsPage`."""
+
     def __init__(self, stats: StatsRecorder, prefix: str, model_name: str, cache_info: Mapping[str, Any]):
         self._stats = stats
         self._prefix = prefix
@@ -125,6 +127,8 @@ class _EngineCollector(Collector):
         for reason, count in stats.rejections.items():
             rejections.add_metric([self._values[0], reason], count)
         yield rejections
+        if not self._cache_info:
+            return
         info = GaugeMetricFamily(
             f"{self._prefix}:cache_config_info", "Settings of the KV cache.", labels=[*self._cache_info, "engine"]
         )

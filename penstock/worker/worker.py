@@ -58,6 +58,11 @@ class Worker:
         self._pooler: Pooler | None = None
 
     @property
+    def model(self) -> Model:
+        assert self._model is not None, "initialize comes first"
+        return self._model
+
+    @property
     def backend(self) -> AttentionBackend:
         assert self._backend is not None, "initialize comes first"
         return self._backend

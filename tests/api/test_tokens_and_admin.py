@@ -139,6 +139,11 @@ def test_states_and_versions(http: httpx.Client) -> None:
     assert set(good(http.get("/version"))) == {"version"}
     (card,) = good(http.get("/v1/models"))["data"]
     assert good(http.get(f"/v1/models/{card['id']}")) == card
+    (worker,) = good(http.post("/collective_rpc", json={"method": "describe"}))["results"]
+    assert worker["platform"] == "cpu"
+    unknown = http.post("/collective_rpc", json={"method": "shutdown"})
+    assert (unknown.status_code, "no method 'shutdown'" in unknown.text) == (400, True)
+    assert http.post("/collective_rpc", json={}).json()["error"]["param"] == "body.method"
     info = good(http.get("/server_info?config_format=json"))["vllm_config"]
     assert info["cache"]["block_size"] == 16
     assert "block_size=16" in good(http.get("/server_info"))["vllm_config"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -10,9 +12,10 @@ from starlette.responses import JSONResponse, Response
 
 import penstock
 from penstock.entrypoints.openai.answers import ModelCard, ModelList, ModelPermission
+from penstock.entrypoints.openai.body import read_body
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.service import Service
-from penstock.errors import EngineError, NotFoundError, NotReadyError
+from penstock.errors import DeadlineError, EngineError, NotFoundError, NotReadyError
 
 _encode = msgspec.json.Encoder().encode
 
@@ -58,6 +61,29 @@ async def reset_prefix_cache(request: Request, front: Front) -> Response:
     """POST /reset_prefix_cache, for developers. There is no cache outside the engine for `reset_external` to mean."""
     running = request.query_params.get("reset_running_requests", "false").lower() in ("true", "1")
     return JSONResponse({"success": bool(await front.engine.call("reset_prefix_cache", running))})
+
+
+class RpcRequest(msgspec.Struct):
+    """POST /collective_rpc."""
+
+    method: str
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    timeout: float | None = None
+
+
+_rpc_decoder = msgspec.json.Decoder(RpcRequest)
+
+
+async def collective_rpc(request: Request, front: Front) -> Response:
+    """POST /collective_rpc, for developers: a method of every worker, by its name."""
+    body = await read_body(request, _rpc_decoder)
+    try:
+        async with asyncio.timeout(body.timeout):
+            answers = await front.engine.call("collective_rpc", body.method, body.args, body.kwargs)
+    except TimeoutError:
+        raise DeadlineError(f"The workers did not answer within {body.timeout} seconds.") from None
+    return JSONResponse({"results": answers})
 
 
 async def server_info(request: Request, front: Front) -> Response:

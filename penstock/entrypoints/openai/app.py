@@ -124,6 +124,7 @@ def _add_routes(app: FastAPI, args: ServerArgs, http_stats: HttpStats) -> None:
         routes.append(("/tokenizer_info", "GET", tokenize.tokenizer_info))
     if envs.SERVER_DEV_MODE:
         routes.append(("/reset_prefix_cache", "POST", admin.reset_prefix_cache))
+        routes.append(("/collective_rpc", "POST", admin.collective_rpc))
         routes.append(("/server_info", "GET", admin.server_info))
     routes.append(("/invocations", "POST", invocations({path: handler for path, _, handler in routes})))
     for path, method, handler in routes:
