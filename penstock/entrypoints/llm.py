@@ -7,7 +7,6 @@ for output in llm.generate(["Hello"], SamplingParams(max_tokens=20)):
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -16,13 +15,10 @@ from penstock.config.compat import engine_args
 from penstock.config.resolve import resolve
 from penstock.config.sections import EngineArgs
 from penstock.engine.input_processor import Prompt
-from penstock.engine.pooling_request import Ids, OpenPooling
-from penstock.engine.request_state import OpenRequest
 from penstock.engine.sync_engine import SyncEngine
-from penstock.entrypoints.interrupt import InterruptBetweenSteps
 from penstock.entrypoints.llm_pooling import OfflinePooling
-from penstock.entrypoints.offline_beams import OfflineBeams
-from penstock.entrypoints.progress_bar import Progress, ProgressBar
+from penstock.entrypoints.offline_runner import OfflineRunner, one_each
+from penstock.entrypoints.progress_bar import Progress
 from penstock.errors import ClientError, UnsupportedError
 from penstock.observability.prometheus import EngineCollector
 from penstock.observability.snapshot import Metric, snapshot
@@ -35,7 +31,7 @@ from penstock.outputs import (
     RequestOutput,
     ScoringRequestOutput,
 )
-from penstock.params import BeamSearchParams, PoolingParams, RequestOutputKind, SamplingParams
+from penstock.params import BeamSearchParams, PoolingParams, SamplingParams
 from penstock.tokenizers.chat_template import ChatTemplate, Message, read_template_option
 from penstock.tokenizers.tokenizer import Tokenizer, chat_template_of
 
@@ -59,8 +55,7 @@ class LLM:
         config = resolve(args, usage="offline")
         stats = None if args.disable_log_stats else StatsRecorder(config.model.max_model_len)
         self.engine = SyncEngine.from_config(config, stats=stats)
-        self._enqueued: list[OpenRequest] = []
-        self._turn = threading.Lock()  # threads take turns: the engine steps for one caller at a time
+        self._runner = OfflineRunner(self.engine)
         self._chat_template = chat_template_of(self.engine.tokenizer)
         self._score_template: ChatTemplate | None = None
         if chat_template is not None:
@@ -96,8 +91,7 @@ class LLM:
             KeyboardInterrupt: after the step in which it came; the object stays usable.
         """
         _refuse_lora(lora_request)
-        listed = _listed(prompts)
-        return self._run(listed, sampling_params, use_tqdm, priority, add_special_tokens=True)
+        return self._runner.run(_listed(prompts), self._params(sampling_params), priority, True, use_tqdm)
 
     def chat(
         self,
@@ -138,7 +132,7 @@ class LLM:
             )
             for conversation in _conversations(messages)
         ]
-        return self._run(texts, sampling_params, use_tqdm, priority, add_special_tokens=False)
+        return self._runner.run(texts, self._params(sampling_params), priority, False, use_tqdm)
 
     def enqueue(
         self,
@@ -153,10 +147,7 @@ class LLM:
             Their ids. `wait_for_completion` gives their outputs.
         """
         _refuse_lora(lora_request)
-        with self._turn:
-            requests = self._admit(_listed(prompts), sampling_params, priority, True)
-            self._enqueued += requests
-        return [r.request_id for r in requests]
+        return self._runner.enqueue(_listed(prompts), self._params(sampling_params), priority, True)
 
     def enqueue_chat(
         self,
@@ -169,10 +160,7 @@ class LLM:
         """As `enqueue`, for conversations; `template_options` are those of `ChatTemplate.render`."""
         _refuse_lora(lora_request)
         texts = [self._chat_template.render(c, **template_options) for c in _conversations(messages)]
-        with self._turn:
-            requests = self._admit(texts, sampling_params, priority, False)
-            self._enqueued += requests
-        return [r.request_id for r in requests]
+        return self._runner.enqueue(texts, self._params(sampling_params), priority, False)
 
     def wait_for_completion(self, *, use_tqdm: Progress = True) -> list[RequestOutput]:
         """Run what is enqueued; the outputs, in the order of enqueueing.
@@ -180,13 +168,7 @@ class LLM:
         Raises:
             KeyboardInterrupt: after the step in which it came; what was enqueued is dropped.
         """
-        with self._turn, InterruptBetweenSteps() as interrupt:
-            requests, self._enqueued = self._enqueued, []
-            try:
-                self._finish(requests, use_tqdm, interrupt)
-                return [output for r in requests if (output := r.take()) is not None]
-            finally:
-                self.engine.abort(requests)
+        return self._runner.run_enqueued(use_tqdm)
 
     def beam_search(
         self,
@@ -212,20 +194,7 @@ class LLM:
         _refuse_lora(lora_request)
         if concurrency_limit is not None and concurrency_limit < 1:
             raise ClientError("concurrency_limit must be at least 1.", "concurrency_limit")
-        tokenized = self.engine.tokenize(_listed(prompts))
-        group = concurrency_limit or max(len(tokenized), 1)
-        bar = ProgressBar(len(tokenized), use_tqdm)
-        results: list[BeamSearchOutput] = []
-        with self._turn, InterruptBetweenSteps() as interrupt:
-            beams = OfflineBeams(self.engine, params, interrupt.check)
-            try:
-                for start in range(0, len(tokenized), group):
-                    found = beams.run(tokenized[start : start + group])
-                    results += found
-                    bar.add_plain(len(found))
-            finally:
-                bar.close()
-        return results
+        return self._runner.run_beams(_listed(prompts), params, concurrency_limit, use_tqdm)
 
     def get_tokenizer(self) -> Tokenizer:
         """The tokenizer.
@@ -274,7 +243,7 @@ class LLM:
         Raises:
             ClientError: workers have no such method.
         """
-        with self._turn:
+        with self._runner.turn:
             return self.engine.on_workers(method, *args, **(kwargs or {}))
 
     def apply_model(self, func: Callable[[Any], Any]) -> list[Any]:
@@ -317,7 +286,7 @@ class LLM:
         _refuse_lora(lora_request)
         pooler = self._pooler(truncate_prompt_tokens, tokenization_kwargs)
         listed = _listed(prompts)
-        params = _one_each(pooling_params, len(listed), "params")
+        params = one_each(pooling_params, len(listed), "params")
         return pooler.encode(listed, params, pooling_task, use_tqdm)
 
     def embed(
@@ -334,7 +303,7 @@ class LLM:
         _refuse_lora(lora_request)
         pooler = self._pooler(truncate_prompt_tokens, tokenization_kwargs)
         listed = _listed(prompts)
-        return pooler.embed(listed, _one_each(pooling_params, len(listed), "params"), use_tqdm)
+        return pooler.embed(listed, one_each(pooling_params, len(listed), "params"), use_tqdm)
 
     def classify(
         self,
@@ -350,7 +319,7 @@ class LLM:
         _refuse_lora(lora_request)
         pooler = self._pooler(truncate_prompt_tokens, tokenization_kwargs)
         listed = _listed(prompts)
-        return pooler.classify(listed, _one_each(pooling_params, len(listed), "params"), use_tqdm)
+        return pooler.classify(listed, one_each(pooling_params, len(listed), "params"), use_tqdm)
 
     def reward(
         self,
@@ -398,6 +367,9 @@ class LLM:
         template = self._chat_template.replaced(chat_template) if chat_template else self._score_template
         return pooler.score(_listed(data_1), _listed(data_2), pooling_params, template, use_tqdm)
 
+    def _params(self, given: SamplingParams | Sequence[SamplingParams] | None) -> Any:
+        return self.get_default_sampling_params() if given is None else given
+
     def _pooler(self, keep: int | None, settings: Mapping[str, Any] | None) -> OfflinePooling:
         """What pools, with these settings of the tokenizer."""
         settings = dict(settings or {})
@@ -405,86 +377,7 @@ class LLM:
         special = settings.pop("add_special_tokens", True)
         if settings:
             raise ClientError(f"tokenization_kwargs cannot have {next(iter(settings))!r}.", "tokenization_kwargs")
-        return OfflinePooling(self.engine, self._run_pooling, add_special_tokens=special, truncate=keep)
-
-    def _run(
-        self,
-        prompts: Sequence[Prompt],
-        sampling_params: SamplingParams | Sequence[SamplingParams] | None,
-        use_tqdm: Progress,
-        priority: Sequence[int] | int | None,
-        *,
-        add_special_tokens: bool,
-    ) -> list[RequestOutput]:
-        requests: list[OpenRequest] = []
-        with self._turn, InterruptBetweenSteps() as interrupt:
-            try:
-                requests = self._admit(prompts, sampling_params, priority, add_special_tokens)
-                self._finish(requests, use_tqdm, interrupt)
-                return [output for r in requests if (output := r.take()) is not None]
-            finally:
-                self.engine.abort(requests)
-
-    def _admit(
-        self,
-        prompts: Sequence[Prompt],
-        sampling_params: SamplingParams | Sequence[SamplingParams] | None,
-        priority: Sequence[int] | int | None,
-        add_special_tokens: bool,
-    ) -> list[OpenRequest]:
-        """All of them, or none if one is refused."""
-        if self.engine.pooling is not None:
-            raise ClientError("LLM.generate() is only supported for generative models; this one pools.", "model")
-        default = self.get_default_sampling_params() if sampling_params is None else sampling_params
-        params = _one_each(default, len(prompts), "params")
-        if wrong := [p for p in params if not isinstance(p, SamplingParams)]:
-            raise ClientError(f"sampling_params must be SamplingParams, not {wrong[0]!r}.", "sampling_params")
-        priorities = _one_each(0 if priority is None else priority, len(prompts), "priorities")
-        # One output at the end is all that anybody sees here. Many prompts often share one params object.
-        final = {id(p): p.clone(output_kind=RequestOutputKind.FINAL_ONLY) for p in params}
-        tokenized = self.engine.tokenize(prompts, add_special_tokens)
-        requests: list[OpenRequest] = []
-        try:
-            for (parsed, ids), own, rank in zip(tokenized, params, priorities, strict=True):
-                requests.append(self.engine.add(parsed, ids, final[id(own)], rank))
-        except BaseException:  # passed on: whatever ends this, nothing may be left running
-            self.engine.abort(requests)
-            raise
-        return requests
-
-    def _run_pooling(
-        self, inputs: Sequence[tuple[Ids, PoolingParams]], use_tqdm: Progress
-    ) -> list[PoolingRequestOutput]:
-        requests: list[OpenPooling] = []
-        with self._turn, InterruptBetweenSteps() as interrupt:
-            try:
-                for ids, params in inputs:
-                    requests.append(self.engine.add_pooling(ids, params))
-                self._finish(requests, use_tqdm, interrupt)
-                return [output for r in requests if (output := r.take_pooled()) is not None]
-            finally:
-                self.engine.abort(requests)
-
-    def _finish(self, requests: Sequence[OpenRequest], use_tqdm: Progress, interrupt: InterruptBetweenSteps) -> None:
-        """Run steps until these are all finished.
-
-        Raises:
-            PenstockError: one of them failed.
-        """
-        left = {id(r) for r in requests if not r.finished}  # what is enqueued may run and end, too
-        bar = ProgressBar(len(requests), use_tqdm)
-        try:
-            while left:
-                interrupt.check()
-                for request in self.engine.step():
-                    if id(request) not in left:
-                        continue
-                    if request.error is not None:
-                        raise request.error
-                    left.remove(id(request))
-                    bar.add(request)
-        finally:
-            bar.close()
+        return OfflinePooling(self.engine, self._runner.run_pooling, add_special_tokens=special, truncate=keep)
 
 
 def _listed(prompts: Any) -> Sequence[Prompt]:
@@ -501,14 +394,6 @@ def _conversations(messages: Sequence[Any]) -> Sequence[Any]:
     """A list of conversations, from one or many."""
     several = bool(messages) and not isinstance(messages[0], Mapping)
     return messages if several else [messages]
-
-
-def _one_each(value: Any, count: int, what: str) -> Sequence[Any]:
-    if not isinstance(value, (list, tuple)):
-        return [value] * count
-    if len(value) != count:
-        raise ClientError(f"The lengths of prompts ({count}) and {what} ({len(value)}) must be the same.")
-    return value
 
 
 def _refuse_lora(lora_request: object) -> None:
