@@ -1,4 +1,7 @@
-"""Forbids the tokens whose bits are not set in packed masks: their logits become -inf."""
+"""Forbids the tokens whose bits are not set in packed masks: their logits become -inf.
+
+A row in which all that a mask allows is forbidden already gets equal logits for that: what comes last wins.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ def apply_token_mask(logits_SV: torch.Tensor, rows_R: Sequence[int], masks_RW: n
     bits_RV = np.unpackbits(masks_RW.view(np.uint8), axis=1, count=logits_SV.shape[1], bitorder="little")
     forbidden_RV = torch.from_numpy(bits_RV ^ 1).view(torch.bool)
     for row, forbidden_V in zip(rows_R, forbidden_RV, strict=True):
-        logits_SV[row].masked_fill_(forbidden_V, -torch.inf)
+        logits_V = logits_SV[row].masked_fill_(forbidden_V, -torch.inf)
+        if logits_V.amax() == -torch.inf:
+            logits_V.masked_fill_(~forbidden_V, 0.0)
 
 
 def apply_token_mask_twin(logits_SV: torch.Tensor, rows_R: Sequence[int], masks_RW: npt.NDArray[np.int32]) -> None:
@@ -34,4 +39,6 @@ def apply_token_mask_twin(logits_SV: torch.Tensor, rows_R: Sequence[int], masks_
     bits_RWB = (words_RW.unsqueeze(-1) >> torch.arange(32, dtype=torch.int32, device=device)) & 1
     forbidden_RV = bits_RWB.flatten(1)[:, :width] == 0
     index_R = torch.tensor(rows_R, device=device)
-    logits_SV[index_R] = logits_SV[index_R].masked_fill(forbidden_RV, -torch.inf)
+    logits_RV = logits_SV[index_R].masked_fill(forbidden_RV, -torch.inf)
+    nothing_R = logits_RV.amax(1, keepdim=True) == -torch.inf
+    logits_SV[index_R] = logits_RV.masked_fill(nothing_R & ~forbidden_RV, 0.0)

@@ -52,9 +52,9 @@ class Sampler:
 
         Args:
             logits_SV: float32; changed in place.
-            masks: applied before the processors of `params`; the place for constraints from outside.
+            masks: applied after the processors of `params`; the place for constraints from outside.
         """
-        processors = [*masks, *params.processors]
+        processors = [*params.processors, *masks]
         raw_RV = self._raw_rows(logits_SV, params.logprobs, keep=bool(processors))
         for processor in processors:
             processor.apply(logits_SV, history)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -24,3 +26,11 @@ def test_equals_its_twin(rows: list[int], width: int) -> None:
         for token in range(width):
             is_allowed = mask is None or (int(mask[token >> 5]) >> (token & 31)) & 1
             assert mine[row, token] == (logits[row, token] if is_allowed else -torch.inf)
+
+
+@pytest.mark.parametrize("apply", [apply_token_mask, apply_token_mask_twin])
+def test_where_all_that_is_allowed_was_forbidden_the_mask_wins(apply: Callable[..., None]) -> None:
+    logits = torch.tensor([[1.0, -torch.inf, 2.0, -torch.inf]] * 2)
+    apply(logits, [0, 1], np.array([[0b1010], [0b0110]], np.int32))
+    inf = torch.inf
+    assert logits.tolist() == [[-inf, 0.0, -inf, 0.0], [-inf, -inf, 2.0, -inf]]

@@ -222,10 +222,11 @@ def _add_parsing(body: ChatRequest, service: Service, params: SamplingParams, pr
     parsers = service.parsers
     params.structured_outputs = constraint_of_tools(body, parsers.call_form, params.structured_outputs)
     params.kept_special_token_ids = service.marker_ids(bool(body.tools) and body.tool_choice != "none")
-    budget = body.thinking_token_budget
+    budget = None if body.thinking_token_budget == -1 else body.thinking_token_budget
     if budget is not None:
         if budget < 0:
-            raise ClientError("thinking_token_budget must be at least 0.", "thinking_token_budget", budget)
+            text = "thinking_token_budget must be a non-negative integer or -1 for unlimited."
+            raise ClientError(text, "thinking_token_budget", budget)
         if parsers.reasoning is None:
             raise ClientError("thinking_token_budget needs --reasoning-parser.", "thinking_token_budget")
     if budget is None and params.structured_outputs is None:

@@ -15,6 +15,11 @@ from penstock.errors import ClientError
 from penstock.params import StructuredOutputsParams
 
 OLDER = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice", "guided_grammar": "grammar"}
+BACKEND_OPTIONS = {
+    "no-fallback": None,  # there is none within a request
+    "disable-any-whitespace": "disable_any_whitespace",
+    "no-additional-properties": "disable_additional_properties",
+}
 OPTIONS = ("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern")
 _OWN_PLACE = re.compile(r"^structured_outputs(\.\w+)?")
 FIELDS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag", *OPTIONS)
@@ -38,6 +43,10 @@ def constraint_of(request: SamplingFields) -> StructuredOutputsParams | None:
     if request.structural_tag is not None:
         fields.setdefault("structural_tag", request.structural_tag)
         param = "structural_tag"
+    if isinstance(fields.get("structural_tag"), dict):
+        fields["structural_tag"] = json.dumps(fields["structural_tag"], ensure_ascii=False)
+    for option in _backend_options(request.guided_decoding_backend):
+        fields.setdefault(option, True)
     if request.guided_whitespace_pattern is not None:
         fields.setdefault("whitespace_pattern", request.guided_whitespace_pattern)
     if request.response_format is not None:
@@ -78,6 +87,18 @@ def _place(request: SamplingFields) -> str:
         if getattr(request, name) is not None:
             return name
     return "structured_outputs"
+
+
+def _backend_options(backend: str | None) -> list[str]:
+    """The options behind the name: the engine itself is the server's choice."""
+    options = [o.strip() for o in (backend or "").partition(":")[2].split(",")]
+    unknown = [o for o in options if o and o not in BACKEND_OPTIONS]
+    if unknown:
+        raise ClientError(
+            f"guided_decoding_backend has no option {unknown[0][:80]!r}; it has {', '.join(BACKEND_OPTIONS)}.",
+            "guided_decoding_backend",
+        )
+    return [name for o in options if (name := BACKEND_OPTIONS.get(o))]
 
 
 def _of_format(given: dict[str, Any]) -> dict[str, Any] | None:

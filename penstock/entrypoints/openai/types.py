@@ -74,7 +74,8 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     guided_choice: list[str] | None = None
     guided_grammar: str | None = None
     guided_whitespace_pattern: str | None = None
-    structural_tag: str | None = None
+    guided_decoding_backend: str | None = None
+    structural_tag: str | Json | None = None
     # Known, and refused with a sentence until the part that honours them exists: see `sampling.UNSUPPORTED`.
     thinking_token_budget: Int | None = None
     watermarking: bool | None = None
