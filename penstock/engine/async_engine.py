@@ -193,8 +193,8 @@ class AsyncLLM:
         inputs = self._inputs
         parsed = inputs.parse(prompt)
         params = inputs.complete_params(sampling_params)
-        if inputs.is_new_constraint(params):
-            await asyncio.to_thread(inputs.check_constraint, params)
+        if (check := inputs.begin_check(params)) is not None:
+            await asyncio.wrap_future(check)
         ids = parsed.token_ids
         if ids is None:
             assert parsed.text is not None

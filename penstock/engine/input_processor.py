@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import msgspec
@@ -208,10 +209,12 @@ class InputProcessor:
         constraint.disable_additional_properties |= self._structured.disable_additional_properties
         self._constraint_check.known(constraint)
 
-    def is_new_constraint(self, params: SamplingParams) -> bool:
-        """Whether `check_constraint` takes time."""
+    def begin_check(self, params: SamplingParams) -> Future[None] | None:
+        """Begin `check_constraint` on a thread of its own; None if there is nothing to check."""
         constraint = params.structured_outputs
-        return constraint is not None and not self._constraint_check.known(constraint)
+        if constraint is None or self._constraint_check.known(constraint):
+            return None
+        return self._constraint_check.begin(constraint)
 
     def check_constraint(self, params: SamplingParams) -> None:
         """The part of the checks that may take a second: compile a constraint. May run on any thread.

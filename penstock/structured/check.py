@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future
 
 from penstock.params import StructuredOutputsParams
 from penstock.structured.base import GrammarEngine, GrammarError
@@ -48,15 +49,26 @@ class ConstraintCheck:
         Raises:
             ClientError: the constraint is malformed, unsupported or too costly; the message names its field.
         """
-        if self.known(params):
-            return
-        spec = spec_of(params)
+        if not self.known(params):
+            self.begin(params).result()
+
+    def begin(self, params: StructuredOutputsParams) -> Future[None]:
+        """As `check`, on the compiling thread; what it raises comes out of the future. Waiting for it takes no thread.
+
+        Raises:
+            ClientError: for what needs no compiling to be seen.
+        """
+        return self._thread.submit(self._compile, spec_of(params), field_of(params))
+
+    def _compile(self, spec: GrammarSpec, field: str) -> None:
         with self._lock:
+            if _key(spec) in self._good:
+                return
             engine = self._engine = self._engine or LLGuidanceEngine(_bytes())
         try:
-            self._thread.submit(engine.compile, spec).result()
+            engine.compile(spec)
         except GrammarError as e:
-            raise refused(f"{field_of(params)} cannot be used: {e}") from None
+            raise refused(f"{field} cannot be used: {e}") from None
         with self._lock:
             self._good[_key(spec)] = None
             if len(self._good) > REMEMBERED:
