@@ -197,6 +197,13 @@ def test_answers_in_a_schema(client: anthropic.Anthropic) -> None:
         assert isinstance(stream.get_final_message().parsed_output, City)
 
 
+def test_a_schema_that_cannot_be_used(client: anthropic.Anthropic) -> None:
+    form: Any = {"type": "json_schema", "schema": {"type": "nonsense"}}
+    with pytest.raises(anthropic.BadRequestError) as e:
+        client.messages.create(model=MODEL, max_tokens=5, messages=USER, output_config={"format": form})
+    assert str(e.value.api_message).startswith("output_config.format.schema cannot be used")
+
+
 def test_an_agent_runs_tools_until_it_is_done(client: anthropic.Anthropic) -> None:
     asked = []
 

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 MIN_BUDGET = 1024
 
 # Fields of chat completions -> what the client calls them; the rest have the same name.
-FIELDS = {
+_FIELDS = {
     "stop": "stop_sequences",
     "response_format": "output_config.format",
     "reasoning_effort": "output_config.effort",
@@ -24,6 +24,14 @@ FIELDS = {
     "max_completion_tokens": "max_tokens",
     "continue_final_message": "messages",
 }
+
+
+def in_own_words(error: ClientError) -> ClientError:
+    """An error about the chat request as one about the request that the client sent."""
+    if error.param is not None:
+        error.param = _FIELDS.get(error.param, error.param)
+    error.message = error.message.replace("response_format.json_schema.schema", "output_config.format.schema")
+    return error
 
 
 def prompt_request(body: CountTokensRequest, reads_thinking: bool) -> ChatRequest:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from penstock.entrypoints.anthropic.answers import TokenCount
-from penstock.entrypoints.anthropic.chat_request import FIELDS, prompt_request
+from penstock.entrypoints.anthropic.chat_request import in_own_words, prompt_request
 from penstock.entrypoints.anthropic.types import CountTokensRequest
 from penstock.entrypoints.openai.body import read_body
 from penstock.entrypoints.openai.chat_prompt import rendered
@@ -30,7 +30,6 @@ async def count_tokens(request: Request, front: Front) -> Response:
         check_tools(chat, can_read_calls=service.parsers.tool is not None)
         text = await rendered(chat, service)
     except ClientError as e:
-        e.param = FIELDS.get(e.param or "", e.param)
-        raise
+        raise in_own_words(e) from None
     ids = await service.tokenizer.encode_async(text, False)
     return Response(msgspec.json.encode(TokenCount(len(ids))), media_type="application/json")

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from penstock.entrypoints.anthropic.answers import MessageAnswer, MessageUsage, OutputTokensDetails
-from penstock.entrypoints.anthropic.chat_request import FIELDS, chat_request
+from penstock.entrypoints.anthropic.chat_request import chat_request, in_own_words
 from penstock.entrypoints.anthropic.message_blocks import ContentBlocks, Step, whole_content
 from penstock.entrypoints.anthropic.message_stream import FORM, MessageStream
 from penstock.entrypoints.anthropic.types import MessagesRequest
@@ -34,8 +34,7 @@ async def messages(request: Request, front: Front) -> Response:
     try:
         conversation = await open_conversation(request, service, chat, public_id)
     except ClientError as e:
-        e.param = FIELDS.get(e.param or "", e.param)
-        raise
+        raise in_own_words(e) from None
     writer = MessageWriter(body, conversation, public_id)
     if body.stream:
         return EventStream(writer.events(), conversation.close, service.keep_alive_s, FORM)
