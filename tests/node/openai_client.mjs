@@ -91,6 +91,37 @@ async function leaving() {
   assert.match(after.choices[0].message.content, /engine/);
 }
 
+const response = { model, temperature: 0, max_output_tokens: 60, input: "What is Penstock?" };
+
+async function responses() {
+  const whole = await client.responses.create(response);
+  assert.match(whole.output_text, /engine/);
+  const stream = client.responses.stream(response);
+  const pieces = [];
+  const numbers = [];
+  stream.on("response.output_text.delta", (event) => pieces.push(event.delta));
+  stream.on("event", (event) => numbers.push(event.sequence_number));
+  const streamed = await stream.finalResponse();
+  assert.equal(pieces.join(""), whole.output_text);
+  assert.equal(streamed.output_text, whole.output_text);
+  assert.deepEqual(numbers, numbers.map((_, i) => i));
+  const again = await client.responses.retrieve(whole.id);
+  assert.equal(again.output_text, whole.output_text);
+  const next = await client.responses.create({ ...response, input: "And who made it?", previous_response_id: whole.id });
+  assert.equal(next.previous_response_id, whole.id);
+}
+
+async function responsesWithTools() {
+  const tool = { type: "function", name: "get_weather", description: "Get the weather of a city", parameters, strict: false };
+  const fields = { ...response, input: weather.messages, tools: [tool] };
+  const first = await client.responses.stream(fields).finalResponse();
+  const call = first.output.find((item) => item.type === "function_call");
+  assert.deepEqual([call.name, JSON.parse(call.arguments)], ["get_weather", { city: "Paris" }]);
+  const result = { type: "function_call_output", call_id: call.call_id, output: "18 degrees, sunny" };
+  const answer = await client.responses.create({ ...fields, input: [...weather.messages, ...first.output, result] });
+  assert.equal(answer.status, "completed");
+}
+
 async function embeddings() {
   const other = new OpenAI({ baseURL: `${embedder}/v1`, ...options });
   const name = (await other.models.list()).data[0].id;
@@ -100,4 +131,4 @@ async function embeddings() {
   assert.deepEqual(answer.data[1].embedding.map(Math.fround), plain.data[1].embedding.map(Math.fround));
 }
 
-await run({ chatWholeAndStreamed, rawChunks, toolCalls, toolsRun, schema, completions, errors, leaving, embeddings });
+await run({ chatWholeAndStreamed, rawChunks, toolCalls, toolsRun, schema, completions, errors, leaving, responses, responsesWithTools, embeddings });
