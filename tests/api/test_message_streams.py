@@ -264,6 +264,13 @@ def test_tools_that_only_anthropic_runs_are_left_out(fake: FakeServer) -> None:
     assert "<tools>" not in prompt_of(fake, {"tools": tools[1:]})
 
 
+def test_a_prompt_that_is_too_long(fake: FakeServer) -> None:
+    length = fake.http.post(COUNT, json={**BODY, "system": "x " * 300}).json()["input_tokens"]
+    answer = fake.http.post(URL, json={**BODY, "system": "x " * 300})
+    check_error(answer, 400, "invalid_request_error")
+    assert answer.json()["error"]["message"] == f"prompt is too long: {length} tokens > 255 maximum"
+
+
 def test_thinking_has_a_budget(fake: FakeServer) -> None:
     fields = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 5000}
     prompt = prompt_of(fake, fields)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from penstock.entrypoints.anthropic.chat_messages import chat_messages, continues, ends_with_results
 from penstock.entrypoints.anthropic.tools import chat_tool_choice, chat_tools
 from penstock.entrypoints.anthropic.types import CountTokensRequest, MessagesRequest
 from penstock.entrypoints.openai.types import ChatRequest
-from penstock.errors import ClientError
+from penstock.errors import ClientError, ContextLengthError
 from penstock.parsers.reasoning.base import SWITCHES
 
 Json = dict[str, Any]
@@ -26,8 +27,15 @@ _FIELDS = {
 }
 
 
+_TOO_LONG = re.compile(r"context length is (\d+) tokens.* (\d+) input tokens")
+
+
 def in_own_words(error: ClientError) -> ClientError:
     """An error about the chat request as one about the request that the client sent."""
+    if isinstance(error, ContextLengthError) and (found := _TOO_LONG.search(error.message)):
+        # Agents look for these words: they then summarize the conversation, and go on.
+        limit, tokens = int(found[1]) - 1, found[2]
+        return ClientError(f"prompt is too long: {tokens} tokens > {limit} maximum")
     if error.param is not None:
         error.param = _FIELDS.get(error.param, error.param)
     error.message = error.message.replace("response_format.json_schema.schema", "output_config.format.schema")
