@@ -133,6 +133,14 @@ def test_a_schema_for_the_content_leaves_the_model_its_tools(client: openai.Open
     assert json.loads(message.content) in ({"sunny": True}, {"sunny": False})
 
 
+def test_a_choice_among_some_of_the_tools(client: openai.OpenAI) -> None:
+    some: Any = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [NAMED]}}
+    assert ask(client, tool_choice=some).choices[0].message.tool_calls[0].function.name == "get_time"
+    some["allowed_tools"] = {"mode": "required", "tools": [{"type": "function", "function": {"name": "no"}}]}
+    with pytest.raises(openai.BadRequestError, match="allowed_tools"):
+        ask(client, tool_choice=some)
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "words"),
     [

@@ -16,13 +16,16 @@ MAX_TOOLS = 1024
 
 
 def check_tools(body: ChatRequest, can_read_calls: bool) -> None:
-    """
+    """Check the tools and the choice, and put a choice among some of the tools as one among all there are.
+
     Args:
         can_read_calls: the server has a parser for the model's own form of calls.
 
     Raises:
         ClientError: the tools or the choice are malformed, do not fit each other, or cannot be honoured.
     """
+    if isinstance(body.tool_choice, dict) and body.tool_choice.get("type") == "allowed_tools":
+        _narrow(body, body.tool_choice)
     choice = body.tool_choice
     if not body.tools:
         if choice is not None and choice not in ("none", "auto"):
@@ -51,15 +54,34 @@ def check_tools(body: ChatRequest, can_read_calls: bool) -> None:
         )
 
 
+def _narrow(body: ChatRequest, choice: dict[str, Any]) -> None:
+    """Leave the request the tools that {"type": "allowed_tools"} allows, and its mode as the choice."""
+    allowed = choice.get("allowed_tools")
+    listed = allowed.get("tools") if isinstance(allowed, dict) else None
+    if not isinstance(listed, list) or not isinstance(allowed, dict) or allowed.get("mode") not in ("auto", "required"):
+        raise ClientError(
+            "`tool_choice` of the type allowed_tools needs allowed_tools with a list of tools, and auto or required as "
+            "its mode.",
+            "tool_choice",
+        )
+    names = [forced_name(t) if isinstance(t, dict) else None for t in listed]
+    known = {n for t in body.tools or () if (n := forced_name(t)) is not None}
+    if not names or not known.issuperset(names):
+        raise ClientError("allowed_tools names a tool that is not among the specified `tools`", "tool_choice")
+    body.tools = [t for t in body.tools or () if forced_name(t) in names]
+    body.tool_choice = allowed["mode"]
+
+
 def is_forced(body: ChatRequest) -> bool:
     """Whether the answer has to be a call."""
     return bool(body.tools) and (body.tool_choice == "required" or isinstance(body.tool_choice, dict))
 
 
-def forced_name(choice: dict[str, Any]) -> Any:
-    """The tool that a `tool_choice` of the named kind names."""
+def forced_name(choice: dict[str, Any]) -> str | None:
+    """The name in a `tool_choice` of the named kind, or in a tool; None if there is none."""
     function = choice.get("function")
-    return function.get("name") if isinstance(function, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def constraint_of_tools(
@@ -111,7 +133,7 @@ def constraint_of_tools(
 
 def _plain_call(body: ChatRequest, tools: list[dict[str, Any]], parallel: bool) -> StructuredOutputsParams:
     if isinstance(body.tool_choice, dict):
-        return StructuredOutputsParams(json=named_call_schema(tools, forced_name(body.tool_choice)))
+        return StructuredOutputsParams(json=named_call_schema(tools, forced_name(body.tool_choice) or ""))
     return StructuredOutputsParams(json=required_calls_schema(tools, parallel=parallel))
 
 
