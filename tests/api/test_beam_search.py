@@ -121,3 +121,11 @@ def gauges(server: RunningServer) -> list[float]:
     found = re.findall(r"^penstock:(?:num_requests_\w+|kv_cache_usage_perc){[^}]*} (\S+)$", page, re.MULTILINE)
     assert len(found) >= 3
     return [float(value) for value in found]
+
+
+def test_what_binds_answers_is_refused(server: RunningServer) -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    fields = {"messages": [{"role": "user", "content": "Hi"}], "use_beam_search": True, "n": 2, "temperature": 0}
+    body = {**fields, "tools": [tool], "tool_choice": "required"}
+    error = httpx.post(f"{server.openai_url}/chat/completions", json=body, timeout=60).json()["error"]
+    assert (error["code"], error["param"]) == (400, "tools")

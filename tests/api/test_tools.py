@@ -274,7 +274,7 @@ from penstock.parsers.tool.json_calls import MarkedJsonParser
 
 @register_tool_parser("shouted")
 class Shouted(MarkedJsonParser):
-    starts = ("CALL",)
+    starts = ("CALL", "<|im_start|>")
 """
 
 
@@ -282,8 +282,14 @@ def test_a_plugin(tmp_path: Path) -> None:
     file = tmp_path / "plugin.py"
     file.write_text(PLUGIN)
     with fake_server(ServerArgs(tool_call_parser="shouted", tool_parser_plugin=str(file))) as fake:
-        fake.engine.says(f"CALL {NOW}")
-        assert whole(fake, tools=TOOLS, **SHORT)[0]["calls"] == [("now", "{}")]
+        for marker in (
+            "CALL",
+            "<|im_start|>",
+        ):  # the second one is a special token, and is read all the same
+            fake.engine.says(f"{marker} {NOW}")
+            assert whole(fake, tools=TOOLS, **SHORT)[0]["calls"] == [("now", "{}")]
+            assert streamed(fake, tools=TOOLS, **SHORT)[0]["calls"] == [("now", "{}")]
+            assert "im_start" not in whole(fake, **SHORT)[0]["content"]  # without tools it is hidden
 
 
 def test_tools_that_may_not_be_called_can_be_kept_from_the_template() -> None:

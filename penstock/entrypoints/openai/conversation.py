@@ -6,6 +6,7 @@ with it, and write what comes out of it in their own form. Nothing here knows th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -25,6 +26,7 @@ from penstock.params import SamplingParams, ThinkingParams
 from penstock.parsers.events import Event, Message, joined
 from penstock.parsers.message import MessageParser
 
+READ_INLINE_TOKENS = 512  # some 5 us each where reasoning is counted; longer answers are read on a thread
 HONOURED = ("thinking_token_budget",)  # of the fields that `sampling.py` knows to be refused elsewhere
 
 
@@ -117,7 +119,10 @@ class Conversation:
         self.prompt_logprobs = output.prompt_logprobs
         answers = []
         for out in output.outputs:
-            delta = self._delta(out)
+            if len(out.token_ids) <= READ_INLINE_TOKENS:
+                delta = self._delta(out)
+            else:
+                delta = await asyncio.to_thread(self._delta, out)
             answers.append(
                 WholeAnswer(
                     delta.index,
@@ -231,6 +236,9 @@ def _add_parsing(body: ChatRequest, service: Service, params: SamplingParams, pr
             raise ClientError("thinking_token_budget needs --reasoning-parser.", "thinking_token_budget")
     if budget is None and params.structured_outputs is None:
         return
+    if body.use_beam_search:
+        name = "thinking_token_budget" if budget is not None else "tools"
+        raise ClientError(f"{name} cannot bind the answers of a beam search.", name)
     place = parsers.reasoning_place(prompt, template_kwargs(body, service), final_text(body))
     tokenizer = service.tokenizer
     if place is None or tokenizer is None:
