@@ -316,7 +316,7 @@ class ParserOptions:
 
     tool_call_parser: str = option(
         "auto",
-        "What reads tool calls in answers: the name of a form, see docs/tools-and-reasoning.md, or of a plug-in's. auto: by "
+        "What reads tool calls in answers: a form of docs/tools-and-reasoning.md, or a plug-in's. auto: by "
         "the chat template and the special tokens, where they tell; none: nothing, so that only forced calls work.",
     )
     enable_auto_tool_choice: bool = option(
@@ -328,7 +328,7 @@ class ParserOptions:
     )
     reasoning_parser: str | None = option(
         None,
-        "What splits reasoning from answers: the name of a form, see docs/tools-and-reasoning.md, or of a plug-in's. auto: "
+        "What splits reasoning from answers: a form of docs/tools-and-reasoning.md, or a plug-in's. auto: "
         "by the chat template. Default: reasoning stays in the content, unless --tool-call-parser says otherwise.",
     )
     enable_reasoning: bool = option(False, "The same as --reasoning-parser auto, where that is not given.")
