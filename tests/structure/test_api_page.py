@@ -1,0 +1,34 @@
+"""docs/api.md names every route, every field and every parser that there is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from penstock.config.sections import ServerArgs
+from penstock.entrypoints.openai.app import build_app
+from penstock.entrypoints.openai.openapi import BODIES
+from penstock.parsers.registry import REASONING_PARSERS, TOOL_PARSERS
+from servers import ROOT
+
+PAGE = (ROOT / "docs" / "api.md").read_text()
+
+
+def test_every_route_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_SERVER_DEV_MODE", "1")
+    paths = build_app(ServerArgs(enable_tokenizer_info_endpoint=True)).openapi()["paths"]
+    table = PAGE.split("## ")[0]
+    assert [path for path in paths if not re.search(rf"(^| |\| ){re.escape(path)}[ ,|]", table)] == []
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_every_field_is_named(path: str) -> None:
+    request: Any = BODIES[path][0]
+    assert [name for name in request.__struct_fields__ if f"`{name}`" not in PAGE] == []
+
+
+def test_every_parser_is_named() -> None:
+    names = [*TOOL_PARSERS.names(), *REASONING_PARSERS.names()]
+    assert [name for name in names if not re.search(rf"[\s:]{re.escape(name)}[,;]", PAGE)] == []
