@@ -75,7 +75,7 @@ class Checkpoint:
 
 def make(folder: Path, architecture: str, *, dtype: str = "float32", **changes: Any) -> Checkpoint:
     """A checkpoint of an architecture of transformers, with random weights and norms that are not trivial."""
-    encoder = architecture.startswith(("Bert", "Roberta", "XLMRoberta", "DistilBert"))
+    encoder = architecture.startswith(("Bert", "Roberta", "XLMRoberta", "DistilBert", "ModernBert"))
     tokenizer = bert_tokenizer() if architecture.startswith(("Bert", "DistilBert")) else roberta_tokenizer()
     family = architecture.removesuffix("Model").partition("For")[0]
     values: dict[str, Any] = dict(DISTILBERT_SIZES if family == "DistilBert" else SIZES)
@@ -84,6 +84,9 @@ def make(folder: Path, architecture: str, *, dtype: str = "float32", **changes: 
         "max_position_embeddings": LENGTH + (2 if "oberta" in family else 0),
     }
     values |= {"pad_token_id": 1 if family in ("Roberta", "XLMRoberta") else 0}
+    if family == "ModernBert":
+        ids = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
+        values |= {"local_attention": 10, **dict.fromkeys(ids, 0)}
     if not encoder:
         values |= {"num_key_value_heads": 2, "max_position_embeddings": 512, "pad_token_id": None}
     if family == "Qwen3":

@@ -80,20 +80,27 @@ def cut(
         unit: keys that lie together in memory; tile and block_size are multiples of it.
         window: how many tokens back (itself included) a token sees; None for all.
         at_once: height -> how many blocks to compute together.
-        causal: a token sees nothing behind itself; otherwise all of its row.
+        causal: a token sees nothing behind itself; otherwise as far as back.
     """
     by_height: dict[int, list[_Piece]] = defaultdict(list)
     for height, piece in _pieces(step, group, plan, tile, window, causal):
         by_height[height].append(piece)
     tables = _tables_by_tile(step.block_tables_RB, block_size // unit, tile // unit)
-    # Of the last token that each one sees.
-    positions = step.positions_T.cpu().numpy() if causal else np.repeat(step.context_lens, step.query_lens) - 1
+    positions = step.positions_T.cpu().numpy()
+    lasts = positions if causal else _lasts(step, positions, window)
     blocks = []
     for height, pieces in by_height.items():
         pieces.sort(key=lambda p: -p.num_tiles)
         for i in range(0, len(pieces), at_once[height]):
             some = pieces[i : i + at_once[height]]
-            blocks.append(_build(some, height, group, positions, tables, tile, window, step.slots_T.device))
+            rows_IM, filled = _rows(some, height)
+            query_IM, last_IM = positions[rows_IM // group], lasts[rows_IM // group]
+            tiles = _tiles(some, query_IM, last_IM, tables, tile, window, step.slots_T.device)
+            device = step.slots_T.device
+            targets = torch.from_numpy(rows_IM.reshape(-1)[filled]).to(device)
+            blocks.append(
+                QueryBlocks(torch.from_numpy(rows_IM).to(device), torch.from_numpy(filled).to(device), targets, tiles)
+            )
     return blocks
 
 
@@ -107,7 +114,9 @@ def _pieces(
             cuts[length] = list(plan.pieces(length * group))
         for start, stop, height in cuts[length]:
             first = context - length + start // group
-            last = context - length + (stop - 1) // group if causal else context - 1
+            last = context - length + (stop - 1) // group
+            if not causal:
+                last = context - 1 if window is None else min(context - 1, last + window - 1)
             first_tile = 0 if window is None else max(0, first - window + 1) // tile
             yield height, _Piece(row_start + start, row_start + stop, row, first_tile, last // tile - first_tile + 1)
         row_start += length * group
@@ -121,45 +130,54 @@ def _tables_by_tile(tables_RB: torch.Tensor, units_per_block: int, units_per_til
     return np.pad(units, ((0, 0), (0, missing))).reshape(units.shape[0], -1, units_per_tile)
 
 
-def _build(
+def _lasts(step: AttentionStep, positions: np.ndarray, window: int | None) -> np.ndarray:
+    """The last token that each one sees, where it sees ahead."""
+    ends = np.repeat(np.array(step.context_lens, np.int64), step.query_lens) - 1
+    return ends if window is None else np.minimum(ends, positions + window - 1)
+
+
+def _rows(pieces: list[_Piece], height: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows_IM, filled) of `QueryBlocks`."""
+    starts, stops = np.array([p[:2] for p in pieces], dtype=np.int64).T
+    rows_IM = starts[:, None] + np.arange(height)
+    filled = np.flatnonzero(rows_IM < stops[:, None])
+    return np.minimum(rows_IM, stops[:, None] - 1), filled
+
+
+def _tiles(
     pieces: list[_Piece],
-    height: int,
-    group: int,
-    positions: np.ndarray,
+    query_IM: np.ndarray,
+    last_IM: np.ndarray,
     tables: np.ndarray,
     tile: int,
     window: int | None,
     device: torch.device,
-) -> QueryBlocks:
-    starts, stops, batch_rows, first_tiles, num_tiles = np.array(pieces, dtype=np.int64).T
-    rows_IM = starts[:, None] + np.arange(height)
-    filled = np.flatnonzero(rows_IM < stops[:, None])
-    rows_IM = np.minimum(rows_IM, stops[:, None] - 1)
-    query_IM = positions[rows_IM // group]
+) -> list[Tile]:
+    batch_rows, first_tiles, num_tiles = np.array([p[2:] for p in pieces], dtype=np.int64).T
     tiles = []
     for j in range(num_tiles[0]):
         count = int(np.count_nonzero(num_tiles > j))
         index = first_tiles[:count] + j
         ids = torch.from_numpy(tables[batch_rows[:count], index].reshape(-1)).to(device)
-        tiles.append(Tile(count, ids, _mask(query_IM[:count], index * tile, tile, window, device)))
-    return QueryBlocks(
-        torch.from_numpy(rows_IM).to(device),
-        torch.from_numpy(filled).to(device),
-        torch.from_numpy(rows_IM.reshape(-1)[filled]).to(device),
-        tiles,
-    )
+        tiles.append(Tile(count, ids, _mask(query_IM[:count], last_IM[:count], index * tile, tile, window, device)))
+    return tiles
 
 
 def _mask(
-    query_CM: np.ndarray, start_C: np.ndarray, tile: int, window: int | None, device: torch.device
+    query_CM: np.ndarray,
+    last_CM: np.ndarray,
+    start_C: np.ndarray,
+    tile: int,
+    window: int | None,
+    device: torch.device,
 ) -> torch.Tensor | None:
-    all_past = (start_C + tile - 1 <= query_CM.min(1)).all()
+    all_past = (start_C + tile - 1 <= last_CM.min(1)).all()
     all_inside = window is None or (start_C > query_CM.max(1) - window).all()
     if all_past and all_inside:
         return None
-    distance_CMK = query_CM[:, :, None] - (start_C[:, None] + np.arange(tile))[:, None, :]
-    seen = distance_CMK >= 0
+    key_C1K = (start_C[:, None] + np.arange(tile))[:, None, :]
+    seen = key_C1K <= last_CM[:, :, None]
     if window is not None:
-        seen &= distance_CMK < window
+        seen = seen & (key_C1K > query_CM[:, :, None] - window)
     mask = np.where(seen, np.float32(0), np.float32(-np.inf))
     return torch.from_numpy(mask).to(device).unsqueeze(1)

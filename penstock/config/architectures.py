@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 DECODERS = ("Llama", "Mistral", "Qwen2", "Qwen3")
-ENCODERS = ("Bert", "Roberta", "XLMRoberta", "DistilBert")
+ENCODERS = ("Bert", "Roberta", "XLMRoberta", "DistilBert", "ModernBert")
 
 
 class Architecture(NamedTuple):

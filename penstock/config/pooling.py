@@ -185,7 +185,7 @@ def pooling_config(
     rewards = convert == "reward" and shape.head == "none"
     chosen = PoolingConfig(
         tasks=("token_embed", "embed") if rewards else TASKS_OF_HEAD[shape.head],
-        sequence=own.pooling if own else "last" if shape.encoder is None else "cls",
+        sequence=own.pooling if own else "last" if shape.encoder is None else _encoder_pooling(config, shape),
         tokens="step" if is_prm else "all",
         use_activation=own.normalize if own else not rewards,
         activation="softmax" if is_prm else _activation(config, shape),
@@ -198,7 +198,16 @@ def pooling_config(
     )
     if own and own.default_prompt:
         logger.warning("The model's default prompt %r is not put before texts; requests bring it.", own.default_prompt)
-    return _with_settings(chosen, settings or {})
+    chosen = _with_settings(chosen, settings or {})
+    if any(not 0 <= i < shape.num_labels for i in chosen.returned_token_ids):
+        raise StartError(f"--pooler-config returned_token_ids must be from 0 to {shape.num_labels - 1}.")
+    return chosen
+
+
+def _encoder_pooling(config: HFConfig, shape: ModelShape) -> str:
+    """By the first token, unless a classifier of ModernBERT was trained otherwise."""
+    words = {"cls": "cls", "mean": "mean"}
+    return config.choice("classifier_pooling", words, "cls") if shape.head == "sequence" else "cls"
 
 
 def _activation(config: HFConfig, shape: ModelShape) -> str:

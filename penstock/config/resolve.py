@@ -182,7 +182,7 @@ def _shape(args: EngineArgs, model_dir: str, tokenizer_dir: str | None) -> tuple
         pooling = pooling_config(shape, config, model_dir, convert, args.pooler_config)
     elif args.pooler_config:
         raise StartError("--pooler-config is for pooling models; --runner pooling makes this one into one.")
-    if not shape.causal and (pooling is None or any(shape.layer_windows)):
+    if not shape.causal and (pooling is None or (shape.encoder is None and any(shape.layer_windows))):
         raise StartError("config.json: is_causal is false, which is supported for pooling without sliding windows.")
     shape = msgspec.structs.replace(shape, quantization=_quantization(args.quantization, shape.quantization))
     windows = [w for w in shape.layer_windows if w is not None]

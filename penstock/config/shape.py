@@ -50,14 +50,21 @@ class EncoderShape(msgspec.Struct, frozen=True):
     """What encoders have and decoders have not.
 
     Attributes:
-        positions: rows of the table of positions.
+        positions: rows of the table of positions; 0 where positions are angles.
         first_position: the row of a text's first token.
         segments: rows of the table of segments (token types); 0 if there is none.
+        local_theta: base of the angles in layers with a window.
+        norm_bias: whether norms have biases.
+        head_bias, head_activation: of the first product of a classifier.
     """
 
-    positions: int
+    positions: int = 0
     first_position: int = 0
     segments: int = 0
+    local_theta: float = 10000.0
+    norm_bias: bool = True
+    head_bias: bool = True
+    head_activation: str = "gelu"
 
 
 class ModelShape(msgspec.Struct, frozen=True):

@@ -45,7 +45,7 @@ struct PagedAttention {
   int64_t group;                // query heads per head
   float scale;
   int64_t window;               // how many tokens back, itself included, a token sees
-  bool causal;                  // a token does not see those behind it; otherwise it sees its whole row
+  bool causal;                  // a token does not see those behind it; otherwise as many as back
   const int32_t* tables;        // block tables, one row for each batch row
   int64_t table_stride;
   const AttentionItem* items;

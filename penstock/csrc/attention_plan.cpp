@@ -34,7 +34,8 @@ void cut_rows(const int32_t* query_lens, const int32_t* context_lens, int64_t ro
     for (int32_t left = query_lens[row]; left > 0;) {
       const int32_t count = static_cast<int32_t>(std::min<int64_t>(left, most));
       const int64_t first = std::max<int64_t>(0, position - window + 1);
-      const int32_t stop = causal ? position + count : context_lens[row];
+      const int32_t last = position + count - 1;
+      const int32_t stop = causal ? last + 1 : static_cast<int32_t>(std::min<int64_t>(context_lens[row], last + window));
       items.push_back({row, token, count, position, stop, static_cast<int32_t>(first / run_tokens),
                        static_cast<int32_t>((stop - 1) / run_tokens) + 1, -1});
       token += count, position += count, left -= count;

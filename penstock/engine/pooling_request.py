@@ -81,6 +81,7 @@ class PoolingInputs:
         self._pooling: PoolingConfig = config.pooling
         shape = config.model.shape
         self._vocab_size = shape.vocab_size
+        self._num_labels = shape.num_labels
         self._has_segments = shape.encoder is not None and shape.encoder.segments > 1
         self.max_model_len = config.model.max_model_len
         self._core_ids = itertools.count()
@@ -115,6 +116,7 @@ class PoolingInputs:
             raise ClientError(f"The model does not support the task {task!r}; it supports: {known}.", "task")
         if params.dimensions is not None:
             self._check_dimensions(params.dimensions, task)
+        self._check_steps(params, task)
         whole = self._pooling.needs_all_rows(task)
         skip = bool(params.skip_reading_prefix_cache) or whole
         return params.clone(task=task, skip_reading_prefix_cache=skip)
@@ -132,6 +134,17 @@ class PoolingInputs:
             raise ClientError(f"dimensions must be one of {known}, got {dimensions}.", "dimensions")
         if dimensions > pooling.size:
             raise ClientError(f"dimensions must be at most {pooling.size}, got {dimensions}.", "dimensions")
+
+    def _check_steps(self, params: PoolingParams, task: str) -> None:
+        """Fields of pooling by steps."""
+        for name in ("step_tag_id", "returned_token_ids"):
+            if getattr(params, name) is not None and not (self._pooling.tokens == "step" and task == "token_classify"):
+                raise ClientError(f"{name} is for models that pool by steps.", name)
+        for column in params.returned_token_ids or ():
+            if not 0 <= column < self._num_labels:
+                raise ClientError(
+                    f"returned_token_ids must be from 0 to {self._num_labels - 1}, got {column}.", "returned_token_ids"
+                )
 
     def check_text(self, text: str, tokenizer: Tokenizer) -> None:
         """Refuse a text that is certainly too long before it is tokenized."""

@@ -36,17 +36,18 @@ class LayerNorm(Module):
     """Norm over the last dimension. `name` is its checkpoint name without ".weight" and ".bias"."""
 
     weight: torch.Tensor
-    bias: torch.Tensor
+    bias: torch.Tensor | None
 
-    def __init__(self, context: BuildContext, size: int, eps: float, name: str):
+    def __init__(self, context: BuildContext, size: int, eps: float, name: str, bias: bool = True):
         super().__init__()
         self.name = name
         self.eps = eps
         self.register_buffer("weight", context.empty(size))
-        self.register_buffer("bias", context.empty(size))
+        self.register_buffer("bias", context.empty(size) if bias else None)
 
     def slots(self) -> dict[str, torch.Tensor]:
-        return {f"{self.name}.weight": self.weight, f"{self.name}.bias": self.bias}
+        slots = {f"{self.name}.weight": self.weight}
+        return slots if self.bias is None else slots | {f"{self.name}.bias": self.bias}
 
     def forward(self, x_TH: torch.Tensor) -> torch.Tensor:
         return layer_norm(x_TH, self.weight, self.bias, self.eps)

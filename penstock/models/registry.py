@@ -19,6 +19,7 @@ FAMILIES = {
     "Bert": "penstock.models.bert:Bert",
     "Roberta": "penstock.models.roberta:Roberta",
     "XLMRoberta": "penstock.models.roberta:Roberta",
+    "ModernBert": "penstock.models.modernbert:ModernBert",
     "DistilBert": "penstock.models.distilbert:DistilBert",
 }
 MODELS = Registry("model architecture", {name: FAMILIES[a.family] for name, a in ARCHITECTURES.items()})

@@ -223,6 +223,13 @@ def test_what_cannot_be_done_is_named(embedder: RunningServer, path: str, body: 
     assert named == param, message
 
 
+def test_anthropics_route_is_refused_in_its_own_shape(embedder: RunningServer) -> None:
+    body = {"max_tokens": 3, "messages": [{"role": "user", "content": "a"}]}
+    response = post(embedder, "/v1/messages", **body)
+    assert (response.status_code, response.json()["type"]) == (400, "error")
+    assert "it pools" in response.json()["error"]["message"]
+
+
 def test_a_model_that_generates_refuses_to_pool(server: RunningServer) -> None:
     for path, body in (
         ("/v1/embeddings", {"input": "a"}),

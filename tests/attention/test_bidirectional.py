@@ -29,11 +29,14 @@ def backend_kind(request: pytest.FixtureRequest) -> Iterator[type[AttentionBacke
     kernels.choose(before)
 
 
-def dense(row: Row, layout: HeadLayout) -> torch.Tensor:
+def dense(row: Row, layout: HeadLayout, window: int | None = None) -> torch.Tensor:
     """[tokens, H, D] in float64."""
     group = layout.num_heads // layout.num_kv_heads
     k, v = (part.double().repeat_interleave(group, 1) for part in (row.k, row.v))
     score = torch.einsum("qhd,khd->hqk", row.q.double(), k) * layout.scale
+    if window is not None:
+        place = torch.arange(len(row))
+        score = score.masked_fill((place[:, None] - place).abs() >= window, float("-inf"))
     return torch.einsum("hqk,khd->qhd", score.softmax(-1), v)
 
 
@@ -50,6 +53,21 @@ def test_whole_rows(
     for row, out in zip(rows, together, strict=True):
         torch.testing.assert_close(out.double(), dense(row, layout), atol=TOLERANCE[dtype], rtol=1e-2)
         (alone,) = run(backend, [row], [[len(row)]], layer=0)  # in memory that all layers share
+        assert torch.equal(alone, out)
+
+
+@pytest.mark.parametrize("window", [1, 5, 64, 65, 200])
+@pytest.mark.parametrize(("heads", "kv_heads", "dim", "block_size"), [(4, 4, 32, 64), (6, 2, 24, 8)])
+def test_windows_to_both_sides(
+    backend_kind: type[AttentionBackend], window: int, heads: int, kv_heads: int, dim: int, block_size: int
+) -> None:
+    layout = HeadLayout(heads, kv_heads, dim, dim**-0.5, (None, window), causal=False)
+    backend = backend_kind(layout, block_size, torch.float32, CPU, "float32")
+    rows = [Row(n, layout, torch.float32, n) for n in (1, 17, 64, 130, 1100)]
+    together = run(backend, rows, [[len(r)] for r in rows], layer=1)
+    for row, out in zip(rows, together, strict=True):
+        torch.testing.assert_close(out.double(), dense(row, layout, window), atol=2e-5, rtol=1e-2)
+        (alone,) = run(backend, [row], [[len(row)]], layer=1)
         assert torch.equal(alone, out)
 
 

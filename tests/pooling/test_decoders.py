@@ -126,6 +126,11 @@ def test_rewards(tmp_path: Path) -> None:
     params = PoolingParams(step_tag_id=tag, returned_token_ids=[1], use_activation=False)
     (got,) = llm.reward(TEXTS[2], pooling_params=params, use_tqdm=False)
     close(got.outputs.data, want[steps][:, 1:])
+    for wrong in (2, -1):
+        with pytest.raises(ClientError, match="must be from 0 to 1"):
+            llm.reward(TEXTS[2], pooling_params=PoolingParams(returned_token_ids=[wrong]), use_tqdm=False)
+    with pytest.raises(StartError, match="must be from 0 to 1"):
+        open_llm(tmp_path, pooler_config={"returned_token_ids": [2]})
 
 
 def test_a_reward_model_that_classifies(tmp_path: Path) -> None:

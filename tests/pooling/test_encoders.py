@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from penstock import LLM, PoolingParams
 from penstock.errors import ClientError, StartError
 
-FAMILIES = ["Bert", "Roberta", "XLMRoberta", "DistilBert"]
+FAMILIES = ["Bert", "Roberta", "XLMRoberta", "DistilBert", "ModernBert"]
 RAW = PoolingParams(use_activation=False)
 
 
@@ -80,8 +80,9 @@ def test_classes_of_tokens(family: str, tmp_path: Path) -> None:
         close(got, checkpoint.logits(text).softmax(-1))
 
 
-def test_an_input_has_the_same_bits_in_any_company(tmp_path: Path) -> None:
-    make(tmp_path, "BertForSequenceClassification", num_labels=1)
+@pytest.mark.parametrize("family", ["Bert", "ModernBert"])
+def test_an_input_has_the_same_bits_in_any_company(family: str, tmp_path: Path) -> None:
+    make(tmp_path, f"{family}ForSequenceClassification", num_labels=1)
     texts = [" ".join(["the cat sat on the mat and"] * n)[: 11 * n] for n in range(1, 9)] * 12
     alone_llm = open_llm(tmp_path, max_num_seqs=1)
     pairs = [(text, TEXTS[i % 4]) for i, text in enumerate(texts)]
@@ -121,6 +122,16 @@ def test_modules_of_sentence_transformers(tmp_path: Path) -> None:
             last.embed(TEXTS[2], use_tqdm=False)[0].outputs.embedding,
             torch.tanh(dense(checkpoint.hidden(TEXTS[2])[-1])),
         )
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_local_layers_and_old_names_of_modernbert(pooling: str, tmp_path: Path) -> None:
+    name = "ModernBertForSequenceClassification"
+    checkpoint = make(tmp_path, name, num_labels=3, local_attention=6, num_hidden_layers=4, classifier_pooling=pooling)
+    edit_config(tmp_path, layer_types=None, rope_parameters=None, global_attn_every_n_layers=3, norm_bias=None)
+    llm = open_llm(tmp_path)
+    for text, got in zip(TEXTS, llm.classify(TEXTS, use_tqdm=False), strict=True):
+        close(got.outputs.probs, checkpoint.logits(text).softmax(-1))
 
 
 def test_lower_case_and_a_default_prompt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

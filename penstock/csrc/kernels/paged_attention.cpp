@@ -189,7 +189,7 @@ class Item {
   void add_tile(int64_t index, int64_t last) {
     const int64_t start = index * tile_tokens;
     // Rows see a tile one after the other: those before see nothing of it yet, those behind nothing any more.
-    int64_t token = a_.causal ? start - item_.position : 0, stop = start + tile_tokens - 1 + a_.window - item_.position;
+    int64_t token = start - item_.position - (a_.causal ? 0 : a_.window - 1), stop = start + tile_tokens - 1 + a_.window - item_.position;
     if (token < 0) token = 0;
     if (stop > item_.tokens) stop = item_.tokens;
     const Tile tile = tiles_.load(start, last, (stop - token) * a_.group <= max_rows);
@@ -204,7 +204,8 @@ class Item {
 
   Row seen_by(int64_t token, int64_t tile_start) const {
     const int64_t position = item_.position + token;
-    return seen(position, a_.causal ? position + 1 : item_.stop_key, tile_start, a_.window);
+    const int64_t ahead = position + (a_.causal ? 1 : a_.window);
+    return seen(position, ahead < item_.stop_key ? ahead : item_.stop_key, tile_start, a_.window);
   }
 
   template <int R>
