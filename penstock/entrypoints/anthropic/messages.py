@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from penstock.entrypoints.anthropic.answers import MessageAnswer, MessageUsage, OutputTokensDetails
 from penstock.entrypoints.anthropic.chat_request import chat_request, in_own_words
-from penstock.entrypoints.anthropic.message_blocks import ContentBlocks, Step, whole_content
+from penstock.entrypoints.anthropic.message_blocks import ContentBlocks, whole_content
 from penstock.entrypoints.anthropic.message_stream import FORM, MessageStream
 from penstock.entrypoints.anthropic.types import MessagesRequest
 from penstock.entrypoints.openai.body import read_body
-from penstock.entrypoints.openai.conversation import AnswerDelta, Conversation, open_conversation
+from penstock.entrypoints.openai.conversation import AnswerDelta, Conversation, WholeAnswer, open_conversation
 from penstock.entrypoints.openai.frame import REQUEST_ID
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.guard import Guard
@@ -54,40 +54,26 @@ class MessageWriter:
 
     async def whole(self) -> MessageAnswer:
         """The message, when it is complete. Cancelling the wait aborts the request."""
-        steps: list[Step] = []
-        try:
-            async for delta in self._deltas():
-                steps += self._blocks.feed(delta.events)
-        finally:
-            self._conversation.close()
-        steps += self._blocks.end()
+        (answer,) = await self._conversation.whole()
+        steps = self._blocks.feed(answer.events) + self._blocks.end()
         message = self._message()
         message.content = whole_content(steps)
-        message.stop_reason, message.stop_sequence = self._stop(delta)
+        message.stop_reason, message.stop_sequence = self._stop(answer)
         return message
 
     async def events(self) -> AsyncIterator[bytes]:
         """The message as events."""
         stream = MessageStream()
         begun = False
-        async for delta in self._deltas():
+        async for (delta,) in self._conversation:
             data = stream.steps(self._blocks.feed(delta.events))
             if not begun:  # not before: how much of the prompt was cached is known with the first token
                 begun = True
                 data = stream.start(self._message()) + data
+            if delta.finish_reason is not None:
+                data += stream.steps(self._blocks.end()) + stream.end(*self._stop(delta), self._usage())
             if data:
                 yield data
-        yield stream.steps(self._blocks.end()) + stream.end(*self._stop(delta), self._usage())
-
-    async def _deltas(self) -> AsyncIterator[AnswerDelta]:
-        """There is one answer: what is new in it, as long as there is something."""
-        ended = False
-        async for deltas in self._conversation:
-            for delta in deltas:
-                ended = delta.finish_reason is not None
-                yield delta
-        if not ended or delta.finish_reason == "abort":
-            raise EngineError("the engine ended a request without an answer")
 
     def _message(self) -> MessageAnswer:
         return MessageAnswer(id=self._id, model=self._conversation.model, content=[], usage=self._usage())
@@ -102,8 +88,10 @@ class MessageWriter:
             output_tokens_details=OutputTokensDetails(conversation.reasoning_tokens),
         )
 
-    def _stop(self, last: AnswerDelta) -> tuple[str, str | None]:
+    def _stop(self, last: AnswerDelta | WholeAnswer) -> tuple[str, str | None]:
         """`stop_reason` and `stop_sequence`."""
+        if last.finish_reason == "abort":
+            raise EngineError("the engine ended a request without an answer")
         if isinstance(last.stop_reason, str) and last.stop_reason in (self._body.stop_sequences or ()):
             return "stop_sequence", last.stop_reason
         if last.finish_reason == "length":

@@ -52,10 +52,15 @@ class AnswerDelta(msgspec.Struct):
 
 
 class WholeAnswer(msgspec.Struct):
-    """One of the answers of a request that does not stream; as the deltas of a stream, joined."""
+    """One of the answers of a request that does not stream; as the deltas of a stream, joined.
+
+    Attributes:
+        events: what `message` is joined from, for forms that keep the order of text and calls.
+    """
 
     index: int
     message: Message
+    events: list[Event]
     token_ids: list[int]
     logprobs: list[PositionLogprobs] | None
     finish_reason: str | None
@@ -127,6 +132,7 @@ class Conversation:
                 WholeAnswer(
                     delta.index,
                     joined(delta.events),
+                    delta.events,
                     delta.token_ids,
                     delta.logprobs,
                     delta.finish_reason,
