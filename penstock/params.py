@@ -17,6 +17,7 @@ from penstock.errors import ClientError
 MAX_SEQUENCES = 16384
 MAX_STOP_STRINGS = 64
 MAX_PATTERN_SIZE = 1024
+MAX_LOGPROB_IDS = 128
 MAX_REPETITION_PENALTY = 1e6  # far beyond any use, and with its inverse well inside what float32 logits can bear
 GREEDY_BELOW = 1e-5  # temperatures below this are greedy
 LOWEST_TEMPERATURE = 0.01  # and those between are raised to this, which keeps the softmax in range
@@ -101,6 +102,7 @@ class ThinkingParams(msgspec.Struct, kw_only=True):
 class SamplingParams(msgspec.Struct, kw_only=True):
     """How to sample one request. Field names and defaults are vLLM's.
 
+    `logprob_token_ids`: with `logprobs`, the log probabilities of these tokens, not those of the likeliest.
     `stream_interval`: hand out a running answer after the first token and then every so many; None for every token.
 
     Raises:
@@ -124,6 +126,7 @@ class SamplingParams(msgspec.Struct, kw_only=True):
     min_tokens: int = 0
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    logprob_token_ids: list[int] | None = None
     detokenize: bool = True
     skip_special_tokens: bool = True
     spaces_between_special_tokens: bool = True
@@ -303,10 +306,10 @@ def _check_types(p: SamplingParams) -> None:
     for name in ("stop", "bad_words"):
         value = getattr(p, name)
         need(isinstance(value, list | tuple) and all(isinstance(s, str) for s in value), name, "a list of strings")
-    for name in ("stop_token_ids", "allowed_token_ids"):
+    for name in ("stop_token_ids", "allowed_token_ids", "logprob_token_ids"):
         value = getattr(p, name)
         fits = isinstance(value, list | tuple) and all(type(i) is int for i in value)
-        need(fits or (value is None and name == "allowed_token_ids"), name, "a list of integers")
+        need(fits or (value is None and name != "stop_token_ids"), name, "a list of integers")
     if p.logit_bias is not None:
         try:
             p.logit_bias = {int(t): float(b) for t, b in p.logit_bias.items()}
@@ -370,6 +373,10 @@ def _check_lists(p: SamplingParams) -> None:
         raise ClientError("bad_words cannot contain an empty string.", "bad_words")
     if p.allowed_token_ids is not None and not p.allowed_token_ids:
         raise ClientError("allowed_token_ids is not None and empty!", "allowed_token_ids")
+    if p.logprob_token_ids and p.logprobs is None:
+        raise ClientError("logprob_token_ids needs logprobs.", "logprob_token_ids")
+    if len(p.logprob_token_ids or ()) > MAX_LOGPROB_IDS:
+        raise ClientError(f"logprob_token_ids must hold at most {MAX_LOGPROB_IDS} ids.", "logprob_token_ids")
     for bias in (p.logit_bias or {}).values():
         if not math.isfinite(bias):
             raise ClientError(f"logit_bias must hold finite numbers, got {bias}.", "logit_bias")

@@ -242,7 +242,7 @@ class InputProcessor:
             setattr(p, name, count)
 
     def _check_vocabulary(self, p: SamplingParams) -> None:
-        for name in ("stop_token_ids", "logit_bias"):
+        for name in ("stop_token_ids", "logit_bias", "logprob_token_ids"):
             bad = [i for i in getattr(p, name) or () if not 0 <= i < self._vocab_size]
             if bad:
                 raise ClientError(

@@ -31,9 +31,9 @@ class LogprobFormatter:
         ids, values = entry.token_ids, entry.logprobs
         texts = self._texts(ids)
         result = {ids[0]: Logprob(values[0], entry.rank, texts[0])}
-        for rank in range(1, len(ids)):
-            if ids[rank] not in result:
-                result[ids[rank]] = Logprob(values[rank], rank, texts[rank])
+        for i in range(1, len(ids)):
+            if ids[i] not in result:
+                result[ids[i]] = Logprob(values[i], i if entry.ranks is None else entry.ranks[i - 1], texts[i])
         if self._tokenizer is not None:
             self._context = _unfinished(self._context + self._tokenizer.token_bytes(ids[0]))
         return result

@@ -52,6 +52,7 @@ class TokenLists:
     bias: npt.NDArray[np.float32] | None
     bad_words: list[list[int]] | None
     stop_ids: Int64Array | None  # only if min_tokens needs them
+    scored: Int64Array | None  # whose log probabilities are wanted
 
     @classmethod
     def of(cls, params: SamplingParams, vocab_size: int) -> TokenLists | None:
@@ -68,9 +69,10 @@ class TokenLists:
             _token_ids(word, "bad_words", vocab_size)
         # A stop id that does not exist can never be sampled, so there is nothing to forbid.
         stop = [t for t in sorted(params.all_stop_token_ids) if 0 <= t < vocab_size] if params.min_tokens else []
-        if allowed is None and biased is None and not bad_words and not stop:
+        scored = _token_ids(params.logprob_token_ids, "logprob_token_ids", vocab_size)
+        if allowed is None and biased is None and not bad_words and not stop and scored is None:
             return None
-        return cls(allowed, biased, bias, bad_words or None, np.array(stop, np.int64) if stop else None)
+        return cls(allowed, biased, bias, bad_words or None, np.array(stop, np.int64) if stop else None, scored)
 
 
 def _token_ids(ids: list[int] | None, param: str, vocab_size: int) -> Int64Array | None:
@@ -102,6 +104,7 @@ class BatchParams:
     Attributes:
         any_draw: whether any row draws its token; the others take the most likely one.
         logprobs: rows that want logprobs; `num_logprobs_S` says how many, the vocabulary's size for all.
+        scored: rows that want the log probabilities of some tokens, and of which; they are among `logprobs`.
         temperature_S, min_p_S (float32), top_k_S (int64, 0 is off), top_p_S (float64): on the device.
         keys_S: starts of the rows' random streams.
         processors: what changes logits, in order; empty if no row has such a parameter.
@@ -110,6 +113,7 @@ class BatchParams:
     any_draw: bool
     logprobs: RowGroup
     num_logprobs_S: Int64Array
+    scored: list[tuple[int, Int64Array]]
     temperature_S: torch.Tensor
     min_p_S: torch.Tensor
     top_k_S: torch.Tensor
@@ -150,6 +154,8 @@ class ParamsTable:
             self._columns = grown
         all_tokens = self._vocab_size
         wanted = NO_LOGPROBS if params.logprobs is None else params.logprobs if params.logprobs >= 0 else all_tokens
+        if params.logprob_token_ids:
+            wanted = 0  # those are wanted instead of the most likely ones
         top_k = params.top_k if params.top_k < self._vocab_size else 0
         self._columns[slot] = (
             params.temperature,
@@ -186,6 +192,7 @@ class ParamsTable:
             any_draw=bool((columns["temperature"] != 0.0).any()),
             logprobs=_group(columns["num_logprobs"] != NO_LOGPROBS),
             num_logprobs_S=columns["num_logprobs"].copy(),
+            scored=self._scored(slots_S),
             temperature_S=self._tensor(columns["temperature"]),
             min_p_S=self._tensor(columns["min_p"]),
             top_k_S=self._tensor(columns["top_k"]),
@@ -196,6 +203,11 @@ class ParamsTable:
 
     def _tensor(self, column: npt.NDArray[np.generic]) -> torch.Tensor:
         return torch.from_numpy(column.copy()).to(self._device)
+
+    def _scored(self, slots_S: Int64Array) -> list[tuple[int, Int64Array]]:
+        lists = self._lists
+        rows = ((row, lists[slot].scored) for row, slot in enumerate(slots_S.tolist()) if slot in lists)
+        return [(row, ids) for row, ids in rows if ids is not None]
 
     def _processors(self, columns: npt.NDArray[np.void], slots_S: Int64Array) -> list[LogitsProcessor]:
         found: list[LogitsProcessor] = []

@@ -8,6 +8,7 @@ from penstock.ops.token_logprobs import token_logprobs
 from penstock.sampling.history import Int64Array
 from penstock.scheduler.plan import TokenLogprobs
 
+_ROWS_AT_ONCE = 16  # copies of a row of logits, when some of its tokens are scored
 _IDS_AT_ONCE = 1 << 20  # bounds the tables, which are as wide as the vocabulary where all tokens are wanted
 
 
@@ -24,3 +25,16 @@ def list_logprobs(logits_RV: torch.Tensor, token_ids_R: torch.Tensor, num_top_R:
         ):
             found.append(TokenLogprobs(ids[: n + 1], values[: n + 1], rank))
     return found
+
+
+def named_logprobs(logits_V: torch.Tensor, token_ids: Int64Array) -> tuple[list[float], list[int]]:
+    """Log probabilities and ranks of some tokens of one row: the same bits as any of them would have if sampled."""
+    values: list[float] = []
+    ranks: list[int] = []
+    for start in range(0, len(token_ids), _ROWS_AT_ONCE):
+        ids_R = torch.from_numpy(token_ids[start : start + _ROWS_AT_ONCE]).to(logits_V.device)
+        logits_RV = logits_V.repeat(len(ids_R), 1)
+        found = token_logprobs(logits_RV, ids_R, torch.zeros_like(ids_R))
+        values += found.logprobs_RK[:, 0].tolist()
+        ranks += found.ranks_R.tolist()
+    return values, ranks

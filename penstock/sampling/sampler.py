@@ -17,7 +17,7 @@ from penstock.sampling.batch_params import BatchParams, RowGroup
 from penstock.sampling.counter_rng import uniforms
 from penstock.sampling.history import Int64Array, RowHistory
 from penstock.sampling.logits_processors import LogitsProcessor
-from penstock.sampling.logprobs import list_logprobs
+from penstock.sampling.logprobs import list_logprobs, named_logprobs
 from penstock.scheduler.plan import TokenLogprobs
 
 # Dimensions in tensor names: S rows that sample, R some of them, V vocabulary.
@@ -89,7 +89,12 @@ class Sampler:
         rows = params.logprobs.rows
         tokens_R = tokens_S[_index(rows, raw_RV)].clamp(min=0)
         found = list_logprobs(raw_RV, tokens_R, params.num_logprobs_S[rows])
-        return dict(zip(rows.tolist(), found, strict=True))
+        result = dict(zip(rows.tolist(), found, strict=True))
+        for row, ids in params.scored:
+            values, ranks = named_logprobs(raw_RV[int(np.searchsorted(rows, row))], ids)
+            own = result[row]
+            result[row] = TokenLogprobs(own.token_ids + ids.tolist(), own.logprobs + values, own.rank, ranks)
+        return result
 
 
 def _index(rows: Int64Array, like: torch.Tensor) -> torch.Tensor:

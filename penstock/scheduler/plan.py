@@ -92,11 +92,13 @@ class TokenLogprobs(msgspec.Struct, array_like=True, gc=False):
             one appears again among those if it is one of them.
         logprobs: one per token id; the same token has the same bits in both places.
         rank: of the first token; 1 is the most likely.
+        ranks: of those after it, if they are not the most likely ones but tokens that the request named.
     """
 
     token_ids: list[int]
     logprobs: list[float]
     rank: int
+    ranks: list[int] | None = None
 
 
 class RowResult(msgspec.Struct, array_like=True, gc=False):

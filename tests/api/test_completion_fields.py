@@ -159,3 +159,26 @@ def test_the_official_client_takes_all_of_it(server: RunningServer) -> None:
     assert [c.index for c in answer.choices] == [0, 1, 2, 3]
     assert [c.text for c in answer.choices[:2]] == [c.text for c in answer.choices[2:]]  # the same seed
     assert all(c.text.startswith(PROMPT) for c in answer.choices)
+
+
+def test_log_probabilities_of_named_tokens(server: RunningServer) -> None:
+    body: dict[str, Any] = {**COUNTED, "max_tokens": 3, "logprobs": 0, "return_tokens_as_token_ids": True}
+    everything = post(server, **{**body, "logprobs": 20})["choices"][0]["logprobs"]
+    likely = [int(t.removeprefix("token_id:")) for t in everything["top_logprobs"][0]]
+    ids = [likely[3], 5, likely[0], 3210, *range(100, 120)]
+    named = post(server, **body, logprob_token_ids=ids)["choices"][0]["logprobs"]
+    assert named["tokens"] == everything["tokens"]
+    assert named["token_logprobs"] == everything["token_logprobs"]
+    for position, top in zip(named["top_logprobs"], everything["top_logprobs"], strict=True):
+        assert set(position) >= {f"token_id:{i}" for i in ids}
+        assert all(position[t] == value for t, value in top.items() if t in position)  # to the last bit
+        assert all(value < 0 for value in position.values())
+    streamed = chunks(server, **body, logprob_token_ids=ids)
+    assert [p for c in streamed for p in c["choices"][0]["logprobs"]["top_logprobs"]] == named["top_logprobs"]
+    chat = {"messages": [{"role": "user", "content": "Hi"}], "logprobs": True, "logprob_token_ids": [7, 8], **COUNTED}
+    answer = httpx.post(server.openai_url + "/chat/completions", json={**chat, "max_tokens": 2}, timeout=60).json()
+    assert [len(p["top_logprobs"]) for p in answer["choices"][0]["logprobs"]["content"]] == [3, 3]
+    for wrong in ({"logprobs": None}, {"logprob_token_ids": [10**7]}, {"logprob_token_ids": [1] * 129}):
+        fields = {"prompt": PROMPT, **body, "logprob_token_ids": [1], **wrong}
+        response = httpx.post(server.openai_url + "/completions", json=fields, timeout=60)
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "logprob_token_ids")

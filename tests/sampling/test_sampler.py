@@ -189,3 +189,19 @@ def test_a_row_without_a_possible_token_fails_alone() -> None:
     assert result.logprobs == {}
     assert result.token_ids[1] == np.argmax(logits)
     assert result.token_ids[7] == sample([cases[7]]).token_ids[0]
+
+
+def test_named_tokens_have_the_log_probabilities_that_any_token_has() -> None:
+    rng = np.random.default_rng(3)
+    logits = random_logits(rng, 5000, coarse=True)
+    ids = [int(i) for i in rng.choice(5000, 40)]
+    named = one_case(logits, logprobs=0, logprob_token_ids=ids)
+    others = [one_case(random_logits(rng, 5000, coarse=False), logprobs=2) for _ in range(3)]
+    found = sample([*others, named]).logprobs
+    everything = sample([one_case(logits, logprobs=5000)]).logprobs[0]
+    rank_of = {t: rank for rank, t in enumerate(everything.token_ids[1:], 1)}
+    value_of = dict(zip(everything.token_ids, everything.logprobs, strict=True))
+    assert found[3].token_ids[1:] == ids
+    assert found[3].logprobs[1:] == [value_of[i] for i in ids]
+    assert found[3].ranks == [rank_of[i] for i in ids]
+    assert found[0] == sample([others[0]]).logprobs[0]

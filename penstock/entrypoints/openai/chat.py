@@ -62,7 +62,7 @@ class ChatAnswer:
         if body.continue_final_message or body.add_generation_prompt is False:
             self._role = str(body.messages[-1].get("role"))
         self._echo = (final_text(body) or "") if body.echo else ""
-        self._top = body.top_logprobs or 0
+        self._top = -1 if body.logprob_token_ids else body.top_logprobs or 0
         as_ids = body.return_tokens_as_token_ids
         self._as_ids = service.tokens_as_ids if as_ids is None else as_ids
 

@@ -225,7 +225,8 @@ class CompletionAnswer:
         return tokenizer.decode(self._streams[prompt].prompt_token_ids, skip_special_tokens=False)
 
     def logprobs_builder(self) -> CompletionLogprobsBuilder:
-        return CompletionLogprobsBuilder(self._body.logprobs or 0, as_ids=self._as_ids, spell=self._spell)
+        top = -1 if self._body.logprob_token_ids else self._body.logprobs or 0
+        return CompletionLogprobsBuilder(top, as_ids=self._as_ids, spell=self._spell)
 
     def _spell(self, token_id: int) -> str:
         tokenizer = self._service.tokenizer

@@ -32,13 +32,13 @@ PASSED = (
     "allowed_token_ids",
     "bad_words",
     "prompt_logprobs",
+    "logprob_token_ids",
     "skip_special_tokens",
     "spaces_between_special_tokens",
     "repetition_detection",
 )
 # Fields of vLLM that this server does not honour yet. A request that uses one is refused, never answered without it.
 UNSUPPORTED = {
-    "logprob_token_ids": "logprob_token_ids is not supported by this server.",
     "thinking_token_budget": "thinking_token_budget is for chats; completions are not read for reasoning.",
     "watermarking": "watermarking needs --watermark-config, which this server does not have.",
     "logits_processors": "logits_processors are not accepted in requests.",
