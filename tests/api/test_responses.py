@@ -131,7 +131,9 @@ ANSWERS = [
 @pytest.mark.parametrize("text", ANSWERS)
 def test_a_stream_is_the_whole_response_in_pieces(thinker: FakeServer, text: str) -> None:
     says(thinker, text or "<|im_end|>")
-    fields: Json = {"tools": [TOOL, *OTHER_TOOLS], "reasoning": {"summary": "auto"}}
+    fields: Json = {
+        "tools": [TOOL, *OTHER_TOOLS], "reasoning": {"summary": "auto"}, "include": ["message.output_text.logprobs"],
+    }  # fmt: skip
     whole = post(thinker, **fields).json()
     stream = events(post(thinker, **fields, stream=True))
     last = stream[-1]["response"]
@@ -140,6 +142,10 @@ def test_a_stream_is_the_whole_response_in_pieces(thinker: FakeServer, text: str
     assert last["tools"] == fields["tools"]
     done = [e["item"] for e in stream if e["type"] == "response.output_item.done"]
     assert done == last["output"]
+    for item in done:
+        for part in item["content"] if item["type"] == "message" else []:
+            tokens = "".join(t["token"] for t in part["logprobs"])
+            assert part["text"].strip() == tokens.strip()  # the tokens of the text, and no others
     for at, item in enumerate(done):
         deltas = [
             e["delta"] for e in stream if e.get("output_index") == at and "delta" in e and "summary_index" not in e
@@ -240,6 +246,24 @@ def test_logprobs_of_the_text(fake: FakeServer) -> None:
     assert [len(t["top_logprobs"]) for t in whole["logprobs"]] == [2, 2, 2]
     assert [t for e in stream if e["type"] == "response.output_text.delta" for t in e["logprobs"]] == whole["logprobs"]
     assert stream[-1]["response"]["output"][0]["content"][0] == whole
+
+
+def test_truncation_drops_the_oldest_messages(fake: FakeServer) -> None:
+    turns = [{"role": role, "content": f"{n} words " * 5} for n in range(12) for role in ("user", "assistant")]
+    fields: Json = {"input": [*turns, {"role": "user", "content": "The last"}], "instructions": "The first"}
+    assert post(fake, **fields).json()["error"]["param"] == "input_tokens"
+    assert post(fake, **fields, truncation="disabled").status_code == 400
+    response = post(fake, **fields, truncation="auto", max_output_tokens=40)
+    assert response.status_code == 200
+    ids = fake.engine.submitted[-1][0]
+    assert 256 - 40 - 40 < len(ids) <= 256 - 40
+    prompt = fake.engine.tokenizer.decode(ids)
+    assert "The first" in prompt
+    assert "The last" in prompt
+    assert "11 words" in prompt
+    assert "1 words 1 words" not in prompt
+    too_long: Json = {"input": [*turns, {"role": "user", "content": "x " * 600}], "truncation": "auto"}
+    assert post(fake, **too_long).json()["error"]["param"] == "input_tokens"
 
 
 def test_what_was_said_before_is_known(fake: FakeServer) -> None:

@@ -18,6 +18,7 @@ from penstock.entrypoints.openai.answers import Usage
 from penstock.entrypoints.openai.chat_prompt import final_text, rendered, template_kwargs
 from penstock.entrypoints.openai.sampling import checked_max_tokens, refuse_unsupported, sampling_params
 from penstock.entrypoints.openai.service import OutputStream, Service, last_output
+from penstock.entrypoints.openai.spoken_tokens import Spoken, SpokenParser
 from penstock.entrypoints.openai.tool_choice import check_tools, constraint_of_tools
 from penstock.entrypoints.openai.types import ChatRequest
 from penstock.errors import ClientError, EngineError
@@ -25,6 +26,8 @@ from penstock.outputs import CompletionOutput, PositionLogprobs
 from penstock.params import SamplingParams, ThinkingParams
 from penstock.parsers.events import Event, Message, joined
 from penstock.parsers.message import MessageParser
+from penstock.tokenizers.text_stream import TextStream
+from penstock.tokenizers.tokenizer import Tokenizer
 
 READ_INLINE_TOKENS = 512  # some 5 us each where reasoning is counted; longer answers are read on a thread
 HONOURED = ("thinking_token_budget",)  # of the fields that `sampling.py` knows to be refused elsewhere
@@ -41,6 +44,7 @@ class AnswerDelta(msgspec.Struct):
         logprobs: one dict per token of `token_ids`, if the request has logprobs.
         finish_reason: None until the last delta of this answer; "stop", "length", "tool_calls" or "abort".
         stop_reason: the stop string or stop token id that ended it; else None.
+        spoken: for each ContentDelta of `events`, its tokens with their logprobs; None unless `tell_spoken` was set.
     """
 
     index: int
@@ -49,6 +53,7 @@ class AnswerDelta(msgspec.Struct):
     logprobs: list[PositionLogprobs] | None
     finish_reason: str | None
     stop_reason: int | str | None
+    spoken: list[Spoken] | None = None
 
 
 class WholeAnswer(msgspec.Struct):
@@ -85,7 +90,16 @@ class Conversation:
         prompt_logprobs: if asked for, after `whole`.
     """
 
-    def __init__(self, body: ChatRequest, service: Service, outputs: OutputStream, params: SamplingParams, prompt: str):
+    def __init__(
+        self,
+        body: ChatRequest,
+        service: Service,
+        outputs: OutputStream,
+        params: SamplingParams,
+        prompt: str,
+        *,
+        tell_spoken: bool = False,
+    ):
         self.body = body
         self.model = body.model or service.model_names[0]
         self.params = params
@@ -97,7 +111,12 @@ class Conversation:
         self._service = service
         self._outputs = outputs
         self._named = isinstance(body.tool_choice, dict)
-        self._readers = [self._reader() for _ in range(params.n)]
+        parsers = [self._parser() for _ in range(params.n)]
+        self._spoken: list[SpokenParser] = []
+        if tell_spoken and body.logprobs and service.tokenizer is not None:
+            self._spoken = [SpokenParser(p or MessageParser(), self._counter(service.tokenizer)) for p in parsers]
+            parsers = list(self._spoken)
+        self._readers = [self._reader(p) for p in parsers]
 
     @property
     def reasoning_tokens(self) -> int:
@@ -162,24 +181,29 @@ class Conversation:
         if reason == "error":
             raise EngineError("the engine failed on this request")
         reader = self._readers[out.index]
+        if self._spoken:
+            self._spoken[out.index].add(out)
         events = reader.feed(out)
         self.completion_tokens += len(out.token_ids)
         if reason == "stop" and reader.calls and not self._named:
             reason = "tool_calls"
-        return AnswerDelta(out.index, events, out.token_ids, out.logprobs, reason, out.stop_reason)
+        spoken = self._spoken[out.index].take() if self._spoken else None
+        return AnswerDelta(out.index, events, out.token_ids, out.logprobs, reason, out.stop_reason, spoken)
 
-    def _reader(self) -> AnswerReader:
-        parser = self._parser()
-        counter = None
+    def _reader(self, parser: MessageParser | None) -> AnswerReader:
         tokenizer = self._service.tokenizer
-        if parser is not None and parser.splits_reasoning and tokenizer is not None:
-            counter = tokenizer.text_stream(
-                skip_special_tokens=self.params.skip_special_tokens,
-                spaces_between_special_tokens=self.params.spaces_between_special_tokens,
-                at_start=all(i in tokenizer.special_ids for i in self.prompt_ids),
-                kept_ids=self.params.kept_special_token_ids or (),
-            )
-        return AnswerReader(parser, counter)
+        if parser is None or not parser.splits_reasoning or tokenizer is None:
+            return AnswerReader(parser, None)
+        return AnswerReader(parser, self._counter(tokenizer))
+
+    def _counter(self, tokenizer: Tokenizer) -> TextStream:
+        """Decodes the ids of an answer as the engine does."""
+        return tokenizer.text_stream(
+            skip_special_tokens=self.params.skip_special_tokens,
+            spaces_between_special_tokens=self.params.spaces_between_special_tokens,
+            at_start=all(i in tokenizer.special_ids for i in self.prompt_ids),
+            kept_ids=self.params.kept_special_token_ids or (),
+        )
 
     def _parser(self) -> MessageParser | None:
         """A fresh one; None if all text is content."""
@@ -196,7 +220,9 @@ class Conversation:
         return None if parser.passes_all else parser
 
 
-async def open_conversation(request: Request, service: Service, body: ChatRequest, public_id: str) -> Conversation:
+async def open_conversation(
+    request: Request, service: Service, body: ChatRequest, public_id: str, *, tell_spoken: bool = False
+) -> Conversation:
     """Check a request, render its messages, and submit it.
 
     Whether the answer is streamed is for `body.stream` to say: it decides how much the engine tells at once.
@@ -206,6 +232,7 @@ async def open_conversation(request: Request, service: Service, body: ChatReques
         body: as the client sent it, or made from another API's request; any field of `ChatRequest` is honoured. Fields
             that are None have their defaults.
         public_id: what the client sees; for the log.
+        tell_spoken: with logprobs, tell which tokens are those of the content.
 
     Raises:
         ClientError: the request cannot be done; nothing was started. `param` is a field of ChatRequest.
@@ -225,7 +252,7 @@ async def open_conversation(request: Request, service: Service, body: ChatReques
     )
     _add_parsing(body, service, params, text)
     outputs = await service.submit(request, body, text, params, public_id, bool(body.add_special_tokens))
-    return Conversation(body, service, outputs, params, text)
+    return Conversation(body, service, outputs, params, text, tell_spoken=tell_spoken)
 
 
 def _add_parsing(body: ChatRequest, service: Service, params: SamplingParams, prompt: str) -> None:

@@ -16,7 +16,6 @@ from starlette.responses import Response
 
 from penstock.entrypoints.openai.body import read_body
 from penstock.entrypoints.openai.chat_prompt import rendered
-from penstock.entrypoints.openai.conversation import open_conversation
 from penstock.entrypoints.openai.errors import error_object
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.guard import Guard
@@ -25,6 +24,7 @@ from penstock.entrypoints.openai.responses_output import EventLog
 from penstock.entrypoints.openai.responses_request import chat_request, check, renamed
 from penstock.entrypoints.openai.responses_run import Run
 from penstock.entrypoints.openai.responses_store import ResponseStore, StoredResponse
+from penstock.entrypoints.openai.responses_truncation import open_truncated
 from penstock.entrypoints.openai.responses_types import (
     DeletedResponse,
     InputItemList,
@@ -62,7 +62,9 @@ class Responses:
             if in_background:
                 self._store.check_room()
             items, chat = self._prepared(request, body, key, stream=bool(body.stream) or in_background)
-            conversation = await open_conversation(request, service, chat, "resp_" + key)
+            kept = _encode(items)
+            _encode([[body]])  # what is echoed can be written; nothing may fail between the engine and the reader
+            conversation = await open_truncated(request, service, chat, "resp_" + key, body.truncation == "auto")
         except ClientError as e:
             raise renamed(e) from None
         log = EventLog() if body.stream else None
@@ -70,7 +72,7 @@ class Responses:
         stored = StoredResponse(
             "resp_" + key,
             request.scope.get(TENANT),
-            _encode(items),
+            kept,
             run.json,
             background=in_background,
             streamed=log is not None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -230,19 +230,18 @@ class Output:
         self._done: list[OutputItem] = []
         self._open: _OpenItem | None = None
 
-    def feed(self, events: Iterable[Event], logprobs: list[ChatTokenLogprob] | None = None) -> None:
+    def feed(self, events: Iterable[Event], logprobs: Sequence[list[ChatTokenLogprob]] = ()) -> None:
         """Take what is new.
 
         Args:
-            logprobs: of the tokens of the text that the events bring.
+            logprobs: for each ContentDelta, those of its tokens; empty if there are none.
         """
+        of_text = iter(logprobs)
         for event in events:
             match event:
                 case ContentDelta(text):
                     message = self._message()
-                    if logprobs:
-                        message.add_logprobs(logprobs)
-                        logprobs = None
+                    message.add_logprobs(next(of_text, []))
                     message.add(text)
                 case ReasoningDelta(text):
                     self._reasoning().add(text)

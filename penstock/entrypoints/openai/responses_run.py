@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from penstock.entrypoints.openai.answers import ChatTokenLogprob
 from penstock.entrypoints.openai.conversation import AnswerDelta, Conversation
 from penstock.entrypoints.openai.errors import error_object
 from penstock.entrypoints.openai.logprobs import chat_logprobs
 from penstock.entrypoints.openai.responses_output import EventLog, Output
-from penstock.entrypoints.openai.responses_request import ENCRYPTED, reasoning_summary, wants_logprobs
+from penstock.entrypoints.openai.responses_request import ENCRYPTED, reasoning_summary
 from penstock.entrypoints.openai.responses_types import (
     IncompleteDetails,
     InputTokensDetails,
@@ -24,6 +25,7 @@ from penstock.entrypoints.openai.responses_types import (
     ResponsesRequest,
     ResponseUsage,
 )
+from penstock.entrypoints.openai.spoken_tokens import Spoken
 
 _encode = msgspec.json.Encoder().encode
 
@@ -47,7 +49,6 @@ class Run:
         self._conversation = conversation
         self._log = log
         self.finished = False
-        self._logprobs = wants_logprobs(body)
         self._top = body.top_logprobs or 0
         self._output = Output(
             key, log, summarize=reasoning_summary(body) is not None, seal=ENCRYPTED in (body.include or ())
@@ -101,9 +102,7 @@ class Run:
             self._log.add("response." + status, response=self._response)
 
     def _take(self, delta: AnswerDelta) -> None:
-        logprobs = None
-        if self._logprobs and delta.logprobs is not None:
-            logprobs = chat_logprobs(delta.token_ids, delta.logprobs, self._top, as_ids=False).content
+        logprobs = [self._shown(spoken) for spoken in delta.spoken] if delta.spoken else ()
         self._output.feed(delta.events, logprobs)
         if delta.finish_reason == "abort":
             self._response.error = ResponseFailure("server_error", "The request was aborted.")
@@ -113,6 +112,10 @@ class Run:
             self._end("incomplete", take=False)
         elif delta.finish_reason is not None:
             self._end("completed", take=False)
+
+    def _shown(self, spoken: Spoken) -> list[ChatTokenLogprob]:
+        ids, logprobs = [i for i, _ in spoken], [p for _, p in spoken]
+        return chat_logprobs(ids, logprobs, self._top, as_ids=False).content
 
     def _end(self, status: str, take: bool = True) -> list[bytes]:
         self._output.finish(status == "completed")
