@@ -37,6 +37,10 @@ ANSWERS: dict[str, type] = {
     "/v1/responses/{response_id}/input_items": responses_types.InputItemList,
 }
 DELETED: dict[str, type] = {"/v1/responses/{response_id}": responses_types.DeletedResponse}
+QUERIES: dict[str, dict[str, str]] = {  # of GET: names and types
+    "/v1/responses/{response_id}": {"stream": "boolean", "starting_after": "integer"},
+    "/v1/responses/{response_id}/input_items": {"limit": "integer", "order": "string", "after": "string"},
+}
 STREAMED = (
     "/v1/chat/completions",
     "/v1/completions",
@@ -74,11 +78,15 @@ def document(routes: list[tuple[str, str]]) -> dict[str, Any]:
                 content["text/event-stream"] = {"schema": {"type": "string"}}
             operation["responses"]["200"]["content"] = content
         shown = path.replace(":path}", "}")
-        names = re.findall(r"{(\w+)}", shown)
-        if names:
-            operation["parameters"] = [
-                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-            ]
+        parameters: list[dict[str, Any]] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in re.findall(r"{(\w+)}", shown)
+        ]
+        if method == "GET":
+            queries = QUERIES.get(path, {}).items()
+            parameters += [{"name": name, "in": "query", "schema": {"type": kind}} for name, kind in queries]
+        if parameters:
+            operation["parameters"] = parameters
         paths.setdefault(shown, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
