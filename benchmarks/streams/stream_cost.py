@@ -34,7 +34,12 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "reasoning": ("gamma", {"chat_template_kwargs": {"enable_thinking": True}}),
     "token ids": ("alpha", {"return_token_ids": True}),
 }
-THINKING = {"reasoning"}  # on a server with a reasoning parser
+RESPONSES = {  # the same through /v1/responses
+    "responses": ("alpha", {}),
+    "responses, a call": ("beta", {"tools": [{"type": "function", **TOOL["function"]}]}),
+    "responses, reasoning": ("gamma", {"chat_template_kwargs": {"enable_thinking": True}}),
+}
+THINKING = {"reasoning", "responses, reasoning"}  # on a server with a reasoning parser
 STEP_S = 0.01
 
 
@@ -62,8 +67,9 @@ def serve(port: int, reasoning: bool) -> None:
 
 async def stream(port: int, kind: str) -> int:
     """One request; how many events came."""
-    key, fields = KINDS[kind]
-    body = json.dumps({"messages": [{"role": "user", "content": key}], "stream": True, **fields}).encode()
+    key, fields = (KINDS | RESPONSES)[kind]
+    path, words = ("responses", "input") if kind in RESPONSES else ("chat/completions", "messages")
+    body = json.dumps({words: [{"role": "user", "content": key}], "stream": True, **fields}).encode()
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -71,12 +77,13 @@ async def stream(port: int, kind: str) -> int:
         except OSError:
             await asyncio.sleep(0.1)
     writer.write(
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        b"Content-Length: %d\r\n\r\n" % len(body) + body
+        b"POST /v1/%s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        b"Content-Length: %d\r\n\r\n" % (path.encode(), len(body)) + body
     )
     answer = await reader.read(-1)
     writer.close()
-    assert b"data: [DONE]" in answer, answer[-500:]
+    end = b"response.incomplete" if kind in RESPONSES else b"data: [DONE]"
+    assert end in answer, answer[-500:]
     return answer.count(b"data: ")
 
 
@@ -98,7 +105,7 @@ def tokens_of(kind: str) -> int:
     from penstock.tokenizers.tokenizer import Tokenizer
 
     folder = Path(__file__).resolve().parents[2] / "penstock" / "assets" / "tiny"
-    return len(Tokenizer.from_folder(folder).encode(TEXTS[KINDS[kind][0]]))
+    return len(Tokenizer.from_folder(folder).encode(TEXTS[(KINDS | RESPONSES)[kind][0]]))
 
 
 def main() -> None:
@@ -113,11 +120,12 @@ def main() -> None:
     ]
     for server in servers:
         server.start()
-    costs: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    kinds = [*KINDS, *RESPONSES]
+    costs: dict[str, list[float]] = {kind: [] for kind in kinds}
     share: dict[str, float] = {}
     began = time.monotonic()
     for _ in range(options.rounds):
-        for kind in KINDS:
+        for kind in kinds:
             place = int(kind in THINKING)
             pid = servers[place].pid
             assert pid is not None
@@ -130,7 +138,7 @@ def main() -> None:
     for kind, values in costs.items():
         cost = statistics.median(values)
         print(
-            f"{kind:15} {cost:6.1f} us/token  {1e6 / cost:8.0f} tokens/s and core  {cost / plain:5.2f} x plain"
+            f"{kind:20} {cost:6.1f} us/token  {1e6 / cost:8.0f} tokens/s and core  {cost / plain:5.2f} x plain"
             f"  {share[kind]:.2f} events/token  ({min(values):.1f} .. {max(values):.1f})"
         )
 

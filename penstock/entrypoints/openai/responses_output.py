@@ -236,12 +236,13 @@ class Output:
         Args:
             logprobs: for each ContentDelta, those of its tokens; empty if there are none.
         """
-        of_text = iter(logprobs)
+        of_text = iter(logprobs) if logprobs else None
         for event in events:
             match event:
                 case ContentDelta(text):
                     message = self._message()
-                    message.add_logprobs(next(of_text, []))
+                    if of_text is not None:
+                        message.add_logprobs(next(of_text))
                     message.add(text)
                 case ReasoningDelta(text):
                     self._reasoning().add(text)
