@@ -13,6 +13,8 @@ import torch
 
 # Dimensions in tensor names: S rows, R masked ones among them, W words of 32 tokens, V vocabulary.
 
+_NEGATIVE_INFINITY = -0x800000  # its bits in float32, as an integer
+
 
 def apply_token_mask(logits_SV: torch.Tensor, rows_R: Sequence[int], masks_RW: npt.NDArray[np.int32]) -> None:
     """Change float32 `logits_SV` in place.
@@ -25,11 +27,13 @@ def apply_token_mask(logits_SV: torch.Tensor, rows_R: Sequence[int], masks_RW: n
         apply_token_mask_twin(logits_SV, rows_R, masks_RW)
         return
     bits_RV = np.unpackbits(masks_RW.view(np.uint8), axis=1, count=logits_SV.shape[1], bitorder="little")
-    forbidden_RV = torch.from_numpy(bits_RV ^ 1).view(torch.bool)
-    for row, forbidden_V in zip(rows_R, forbidden_RV, strict=True):
-        logits_V = logits_SV[row].masked_fill_(forbidden_V, -torch.inf)
+    for row, bits_V in zip(rows_R, torch.from_numpy(bits_RV), strict=True):
+        # 0.0 for what is allowed and -inf for the rest, without a branch per token: branches that are taken at random
+        # cost ten times as much as the sum.
+        offsets_V = bits_V.to(torch.int32).sub_(1).bitwise_and_(_NEGATIVE_INFINITY).view(torch.float32)
+        logits_V = logits_SV[row].add_(offsets_V)
         if logits_V.amax() == -torch.inf:
-            logits_V.masked_fill_(~forbidden_V, 0.0)
+            logits_V.copy_(offsets_V)
 
 
 def apply_token_mask_twin(logits_SV: torch.Tensor, rows_R: Sequence[int], masks_RW: npt.NDArray[np.int32]) -> None:
