@@ -15,6 +15,8 @@ import msgspec
 from penstock.errors import ClientError
 
 MAX_SEQUENCES = 16384
+# What a request's parameters may come to while it runs: its own fault, told by the sampler, and not known before.
+NO_TOKEN_ALLOWED = "every token is forbidden by allowed_token_ids, bad_words, min_tokens or a constraint"
 MAX_STOP_STRINGS = 64
 MAX_PATTERN_SIZE = 1024
 MAX_LOGPROB_IDS = 128

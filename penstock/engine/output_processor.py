@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from penstock.engine.request_state import FINAL_ONLY, Answer, OpenRequest
-from penstock.errors import DeadlineError, EngineError, PenstockError
+from penstock.errors import ClientError, DeadlineError, EngineError, PenstockError
 from penstock.observability.logging import get_logger
 from penstock.observability.stats import RequestStats, StatsRecorder
+from penstock.params import NO_TOKEN_ALLOWED
 from penstock.scheduler.plan import EngineOutput, FinishReason, SchedulerStats
 
 logger = get_logger(__name__)
@@ -159,6 +160,8 @@ class OutputProcessor:
         reason = output.finish_reason
         if reason is FinishReason.TIMEOUT:
             request.error = DeadlineError("The request's deadline passed before it was answered.")
+        elif reason is FinishReason.ERROR and output.error == NO_TOKEN_ALLOWED:
+            request.error = ClientError(f"The answer could not go on: {output.error}.", "allowed_token_ids")
         elif reason is FinishReason.ERROR:
             logger.error("Request %s failed in the engine: %s", request.request_id, output.error)
             request.error = EngineError(FAILED)

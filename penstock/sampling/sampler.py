@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from penstock.ops.choose_tokens import NO_TOKEN, Choice, choose_tokens
+from penstock.params import NO_TOKEN_ALLOWED
 from penstock.sampling.batch_params import BatchParams, RowGroup
 from penstock.sampling.counter_rng import uniforms
 from penstock.sampling.history import Int64Array, RowHistory
@@ -103,5 +104,5 @@ def _index(rows: Int64Array, like: torch.Tensor) -> torch.Tensor:
 
 def _why_no_token(logits_V: torch.Tensor) -> str:
     if bool((logits_V == -torch.inf).all()):
-        return "every token is forbidden by allowed_token_ids, bad_words, min_tokens or a constraint"
+        return NO_TOKEN_ALLOWED
     return "the model gave logits that are not finite"

@@ -130,3 +130,11 @@ def test_parse_and_stream_helpers(server: RunningServer) -> None:
             snapshots = [e.parsed for e in stream if e.type == "content.delta"]
             assert stream.get_final_completion().choices[0].message.parsed == parsed
         assert len(snapshots) > 2
+
+
+def test_where_nothing_is_allowed_the_request_is_at_fault(server: RunningServer) -> None:
+    word = httpx.post(f"{server.url}/detokenize", json={"tokens": [1234]}, timeout=60).json()["prompt"]
+    for stream in (False, True):
+        answer = chat(server, allowed_token_ids=[1234], bad_words=[word], stream=stream)
+        assert answer.status_code == 400
+        assert "every token is forbidden" in answer.json()["error"]["message"]
