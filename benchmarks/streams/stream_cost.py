@@ -27,17 +27,30 @@ TEXTS = {
     "beta": f'<tool_call>\n{{"name": "write_file", "arguments": {FILE}}}\n</tool_call>',
     "gamma": f"<think>\n{PROSE}\n</think>\n\nSo be it.",
 }
-KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "plain": ("alpha", {}),
-    "tools, prose": ("alpha", {"tools": [TOOL]}),
-    "tools, a call": ("beta", {"tools": [TOOL]}),
-    "reasoning": ("gamma", {"chat_template_kwargs": {"enable_thinking": True}}),
-    "token ids": ("alpha", {"return_token_ids": True}),
+# Route -> the member of its body that holds the conversation, and what its stream ends with.
+ROUTES = {
+    "chat/completions": ("messages", b"data: [DONE]"),
+    "responses": ("input", b"response.incomplete"),
+    "messages": ("messages", b"event: message_stop"),
 }
-RESPONSES = {  # the same through /v1/responses
-    "responses": ("alpha", {}),
-    "responses, a call": ("beta", {"tools": [{"type": "function", **TOOL["function"]}]}),
-    "responses, reasoning": ("gamma", {"chat_template_kwargs": {"enable_thinking": True}}),
+ANTHROPIC = {"model": "penstock-tiny", "max_tokens": 4000}
+THINKS = {"chat_template_kwargs": {"enable_thinking": True}}
+# Kind -> the route, what the prompt says (a key of TEXTS), and further fields.
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "plain": ("chat/completions", "alpha", {}),
+    "tools, prose": ("chat/completions", "alpha", {"tools": [TOOL]}),
+    "tools, a call": ("chat/completions", "beta", {"tools": [TOOL]}),
+    "reasoning": ("chat/completions", "gamma", THINKS),
+    "token ids": ("chat/completions", "alpha", {"return_token_ids": True}),
+    "responses": ("responses", "alpha", {}),
+    "responses, a call": ("responses", "beta", {"tools": [{"type": "function", **TOOL["function"]}]}),
+    "responses, reasoning": ("responses", "gamma", THINKS),
+    "messages": ("messages", "alpha", ANTHROPIC),
+    "messages, a call": (
+        "messages",
+        "beta",
+        {**ANTHROPIC, "tools": [{"name": "write_file", "input_schema": ARGUMENTS}]},
+    ),
 }
 THINKING = {"reasoning", "responses, reasoning"}  # on a server with a reasoning parser
 STEP_S = 0.01
@@ -67,8 +80,8 @@ def serve(port: int, reasoning: bool) -> None:
 
 async def stream(port: int, kind: str) -> int:
     """One request; how many events came."""
-    key, fields = (KINDS | RESPONSES)[kind]
-    path, words = ("responses", "input") if kind in RESPONSES else ("chat/completions", "messages")
+    route, key, fields = KINDS[kind]
+    words, end = ROUTES[route]
     body = json.dumps({words: [{"role": "user", "content": key}], "stream": True, **fields}).encode()
     while True:
         try:
@@ -78,11 +91,10 @@ async def stream(port: int, kind: str) -> int:
             await asyncio.sleep(0.1)
     writer.write(
         b"POST /v1/%s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        b"Content-Length: %d\r\n\r\n" % (path.encode(), len(body)) + body
+        b"Content-Length: %d\r\n\r\n" % (route.encode(), len(body)) + body
     )
     answer = await reader.read(-1)
     writer.close()
-    end = b"response.incomplete" if kind in RESPONSES else b"data: [DONE]"
     assert end in answer, answer[-500:]
     return answer.count(b"data: ")
 
@@ -105,7 +117,7 @@ def tokens_of(kind: str) -> int:
     from penstock.tokenizers.tokenizer import Tokenizer
 
     folder = Path(__file__).resolve().parents[2] / "penstock" / "assets" / "tiny"
-    return len(Tokenizer.from_folder(folder).encode(TEXTS[(KINDS | RESPONSES)[kind][0]]))
+    return len(Tokenizer.from_folder(folder).encode(TEXTS[KINDS[kind][1]]))
 
 
 def main() -> None:
@@ -120,12 +132,11 @@ def main() -> None:
     ]
     for server in servers:
         server.start()
-    kinds = [*KINDS, *RESPONSES]
-    costs: dict[str, list[float]] = {kind: [] for kind in kinds}
+    costs: dict[str, list[float]] = {kind: [] for kind in KINDS}
     share: dict[str, float] = {}
     began = time.monotonic()
     for _ in range(options.rounds):
-        for kind in kinds:
+        for kind in KINDS:
             place = int(kind in THINKING)
             pid = servers[place].pid
             assert pid is not None
