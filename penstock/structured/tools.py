@@ -12,7 +12,10 @@ from typing import Any
 from penstock.structured.spec import close_objects
 
 _DATA = frozenset({"enum", "const", "default", "examples"})  # members that hold values, not schemas
-_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})  # name -> schema
+_REMARKS = frozenset({"description", "title", "examples", "default", "$comment"})  # members that bind nothing
+_MAPS = frozenset(  # name -> schema
+    ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependentRequired", "dependencies")
+)
 
 Json = dict[str, Any]
 
@@ -64,10 +67,27 @@ def call_tags(tools: Sequence[Json], before: str, between: str, after: str, *, s
 
 def parameters_of(tool: Json) -> Json:
     """The schema of a tool's arguments; a tool without one takes none. A strict one names all that there may be."""
-    parameters = tool["function"].get("parameters")
+    parameters = bare(tool["function"].get("parameters"))
     if parameters and tool["function"].get("strict") is True:
         return close_objects(parameters)
     return parameters if parameters else {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+def bare(schema: Any) -> Any:
+    """The schema without what only explains it: of long lists of tools that is most."""
+    if isinstance(schema, list):
+        return [bare(s) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result: Json = {}
+    for key, value in schema.items():
+        if key in _MAPS and isinstance(value, dict):
+            result[key] = {name: bare(part) for name, part in value.items()}
+        elif key in _DATA - _REMARKS:
+            result[key] = value
+        elif key not in _REMARKS:
+            result[key] = bare(value)
+    return result
 
 
 def moved(schema: Any, place: str) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from structured_cases import INT, TEXT, compile_for, obj, text_of, walk
 
 from penstock.structured.base import GrammarEngine
-from penstock.structured.tools import moved, named_call_schema, required_calls_schema
+from penstock.structured.tools import bare, moved, named_call_schema, required_calls_schema
 from penstock.structured.vocabulary import Vocabulary
 
 
@@ -40,7 +40,7 @@ def test_required(parallel: bool, engine: GrammarEngine, vocabulary: Vocabulary)
 
 
 def test_named() -> None:
-    assert named_call_schema(TOOLS, "tree") is TREE
+    assert named_call_schema(TOOLS, "tree") == TREE
     assert named_call_schema(TOOLS, "now") == {"type": "object", "properties": {}, "additionalProperties": False}
 
 
@@ -51,4 +51,15 @@ def test_references_move_and_data_does_not() -> None:
         "properties": {"$ref": {"$ref": "#/$defs/0"}},
         "const": {"$ref": "#"},
         "items": [{"$ref": "x"}],
+    }
+
+
+def test_what_only_explains_is_left_out() -> None:
+    told = {"type": "object", "title": "T", "properties": {"title": {"type": "string", "description": "d"}}}
+    named = {**told, "required": ["title"], "anyOf": [{"default": 1, "enum": [{"title": "kept"}]}]}
+    assert bare(named) == {
+        "type": "object",
+        "properties": {"title": {"type": "string"}},
+        "required": ["title"],
+        "anyOf": [{"enum": [{"title": "kept"}]}],
     }
