@@ -288,6 +288,13 @@ def test_a_client_that_leaves_leaves_nothing_behind(embedder: RunningServer) -> 
     assert post(embedder, "/v1/embeddings", input="hello").status_code == 200
 
 
+def test_a_deadline_ends_a_request(embedder: RunningServer) -> None:
+    headers = {"X-Request-Timeout-Ms": "1"}
+    late = httpx.post(embedder.url + "/v1/embeddings", json={"input": TEXTS * 200}, headers=headers, timeout=60)
+    assert late.status_code == 408
+    assert post(embedder, "/v1/embeddings", input="hello").status_code == 200
+
+
 def test_health_and_models_of_a_pooling_server(embedder: RunningServer, tmp_path: Path) -> None:
     assert httpx.get(embedder.url + "/ready").status_code == 200
     (card,) = httpx.get(embedder.openai_url + "/models").json()["data"]

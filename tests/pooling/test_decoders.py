@@ -161,6 +161,9 @@ def test_a_reranker_that_says_yes_or_no(tied: bool, tmp_path: Path) -> None:
         close(got.outputs.score, logits[[no, yes]].softmax(-1)[1])
         (same,) = plain.classify({"prompt_token_ids": ids}, use_tqdm=False)
         assert same.outputs.probs == [got.outputs.score]
+    as_task = {name: value for name, value in overrides.items() if name != "architectures"}
+    (same,) = open_llm(tmp_path, task="score", hf_overrides=as_task).classify({"prompt_token_ids": ids}, use_tqdm=False)
+    assert same.outputs.probs == [got.outputs.score]
     overrides |= {"is_original_qwen3_reranker": False, "classifier_from_token": ["c", "t", "a"]}
     (three,) = open_llm(tmp_path, hf_overrides=overrides).classify({"prompt_token_ids": ids}, use_tqdm=False)
     a = checkpoint.tokenizer.token_to_id("a")

@@ -19,7 +19,7 @@ RAW = PoolingParams(use_activation=False)
 
 
 def open_llm(folder: Path, **options: Any) -> LLM:
-    return LLM(str(folder), cpu_threads=1, use_tqdm_on_load=False, **options)
+    return LLM(str(folder), use_tqdm_on_load=False, **{"cpu_threads": 1, **options})
 
 
 def tensors(outputs: list[Any]) -> list[torch.Tensor]:
@@ -60,6 +60,16 @@ def test_classes_of_texts_and_pairs(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_classifier_without_its_head_embeds(family: str, tmp_path: Path) -> None:
+    checkpoint = make(tmp_path, f"{family}ForSequenceClassification", num_labels=3)
+    with torch.inference_mode():
+        base = checkpoint.reference.base_model
+        want = base(torch.tensor([checkpoint.tokenizer.encode(TEXTS[2]).ids])).last_hidden_state[0, 0]
+    (got,) = open_llm(tmp_path, task="embed").embed(TEXTS[2], use_tqdm=False)
+    close(got.outputs.embedding, torch.nn.functional.normalize(want, dim=0))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_scores_of_pairs(family: str, tmp_path: Path) -> None:
     checkpoint = make(tmp_path, f"{family}ForSequenceClassification", num_labels=1)
     llm = open_llm(tmp_path)
@@ -80,9 +90,11 @@ def test_classes_of_tokens(family: str, tmp_path: Path) -> None:
         close(got, checkpoint.logits(text).softmax(-1))
 
 
-@pytest.mark.parametrize("family", ["Bert", "ModernBert"])
-def test_an_input_has_the_same_bits_in_any_company(family: str, tmp_path: Path) -> None:
-    make(tmp_path, f"{family}ForSequenceClassification", num_labels=1)
+@pytest.mark.parametrize(
+    ("family", "dtype"), [("Bert", "float32"), ("ModernBert", "float32"), ("Roberta", "bfloat16"), ("Bert", "float16")]
+)
+def test_an_input_has_the_same_bits_in_any_company(family: str, dtype: str, tmp_path: Path) -> None:
+    make(tmp_path, f"{family}ForSequenceClassification", num_labels=1, dtype=dtype)
     texts = [" ".join(["the cat sat on the mat and"] * n)[: 11 * n] for n in range(1, 9)] * 12
     alone_llm = open_llm(tmp_path, max_num_seqs=1)
     pairs = [(text, TEXTS[i % 4]) for i, text in enumerate(texts)]
@@ -94,6 +106,7 @@ def test_an_input_has_the_same_bits_in_any_company(family: str, tmp_path: Path) 
     alone = [scores(alone_llm, [pair])[0] for pair in pairs[:24]]
     crowded = open_llm(tmp_path, max_num_batched_tokens=2048)
     assert scores(crowded, pairs)[:24] == alone
+    assert scores(open_llm(tmp_path, cpu_threads=2), pairs)[:24] == alone
     assert scores(open_llm(tmp_path, max_num_batched_tokens=LENGTH), pairs[::-1])[::-1][:24] == alone
     crowded.engine.call("check_integrity")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import struct
 import sys
@@ -25,6 +26,7 @@ from penstock.tokenizers.pair import Bounds, encode_inputs_async
 from penstock.tokenizers.tokenizer import Tokenizer
 
 MAX_INPUTS = 16384
+SUBMITTED_PER_TURN = 128
 NO_MODEL = "This server's model generates text; {} needs a model that pools."
 
 
@@ -117,8 +119,10 @@ async def pooled(
     service.admit()
     streams = []
     try:
-        for one in ids:
+        for i, one in enumerate(ids):
             streams.append(await service.submit_pooling(request, body, one, params, public_id))
+            if i % SUBMITTED_PER_TURN == SUBMITTED_PER_TURN - 1:
+                await asyncio.sleep(0)  # others have their turn
         async with Guard(request.receive):
             return [await _only_output(stream) for stream in streams]
     finally:
