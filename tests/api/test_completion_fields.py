@@ -130,6 +130,16 @@ def test_prompts_of_a_batch_are_answered_as_alone(server: RunningServer) -> None
         assert {k: v for k, v in one.items() if k != "index"} == {k: v for k, v in other.items() if k != "index"}
 
 
+def test_numbers_may_be_written_in_other_ways(server: RunningServer) -> None:
+    """As they come out of languages that have one kind of number, or none."""
+    plain = post(server, max_tokens=3, **COUNTED, logprobs=1)["choices"]
+    assert post(server, max_tokens=3.0, temperature="0", ignore_eos=1, logprobs="1")["choices"] == plain
+    assert post(server, prompt=[7.0, 8], max_tokens=1) is not None
+    for wrong in ({"max_tokens": 2.5}, {"max_tokens": "two"}, {"echo": "perhaps"}, {"stop": 5}, {"logprobs": True}):
+        response = httpx.post(server.openai_url + "/completions", json={"prompt": PROMPT, **wrong}, timeout=60)
+        assert (response.status_code, response.json()["error"]["param"]) == (400, f"body.{next(iter(wrong))}")
+
+
 def test_a_priority_and_names_of_all_kinds_are_taken(server: RunningServer) -> None:
     fields = {"priority": -5, "user": {"a": 1}, "session_id": 7, "request_id": "r", "something_else": [1], "suffix": ""}
     assert post(server, max_tokens=1, **fields)["id"] == "cmpl-r"

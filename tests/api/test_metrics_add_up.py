@@ -55,7 +55,7 @@ def test_everything_adds_up(server: RunningServer) -> None:
     assert got["time_to_first_token_seconds_count"] == answers
     assert got["inter_token_latency_seconds_count"] == tokens - answers
     steps = got["iteration_tokens_total_sum"]
-    assert 0 <= steps - (10 * answers + tokens - answers) <= 4  # and what ran on while the ends came through
+    assert 0 <= steps - (10 * answers + tokens - answers) <= 20  # and what ran on while the ends came through
     for name in ("e2e_request_latency_seconds", "request_queue_time_seconds", "request_num_preemptions"):
         assert got[f"{name}_count"] == requests, name
 

@@ -72,7 +72,7 @@ class RpcRequest(msgspec.Struct):
     timeout: float | None = None
 
 
-_rpc_decoder = msgspec.json.Decoder(RpcRequest)
+_rpc_decoder = msgspec.json.Decoder(RpcRequest, strict=False)
 
 
 async def collective_rpc(request: Request, front: Front) -> Response:

@@ -30,7 +30,7 @@ from penstock.entrypoints.openai.sse import EventStream
 from penstock.entrypoints.openai.types import ChatRequest
 from penstock.parsers.events import Message
 
-_decoder = msgspec.json.Decoder(ChatRequest)
+_decoder = msgspec.json.Decoder(ChatRequest, strict=False)
 _encode = msgspec.json.Encoder().encode
 
 

@@ -27,7 +27,7 @@ from penstock.params import SamplingParams
 
 DEFAULT_MAX_TOKENS = 16
 
-_decoder = msgspec.json.Decoder(CompletionRequest)
+_decoder = msgspec.json.Decoder(CompletionRequest, strict=False)
 _encode = msgspec.json.Encoder().encode
 
 

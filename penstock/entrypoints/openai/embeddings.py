@@ -31,9 +31,9 @@ from penstock.entrypoints.openai.pooling_types import (
     PoolingRequest,
 )
 
-_embedding_decoder = msgspec.json.Decoder(EmbeddingRequest)
-_pooling_decoder = msgspec.json.Decoder(PoolingRequest)
-_classify_decoder = msgspec.json.Decoder(ClassifyRequest)
+_embedding_decoder = msgspec.json.Decoder(EmbeddingRequest, strict=False)
+_pooling_decoder = msgspec.json.Decoder(PoolingRequest, strict=False)
+_classify_decoder = msgspec.json.Decoder(ClassifyRequest, strict=False)
 _encode = msgspec.json.Encoder().encode
 
 

@@ -41,7 +41,7 @@ Json = dict[str, Any]
 # A stream ends with an event that says how the response ended; failures are such events, too.
 FORM = StreamForm(b"", KEEP_ALIVE, lambda exc: b"event: error\ndata: " + _error(exc) + b"\n\n")
 
-_decoder = msgspec.json.Decoder(ResponsesRequest)
+_decoder = msgspec.json.Decoder(ResponsesRequest, strict=False)
 _encode = msgspec.json.Encoder().encode
 
 

@@ -41,8 +41,8 @@ from penstock.outputs import PoolingRequestOutput
 from penstock.tokenizers.chat_template import ChatTemplate
 from penstock.tokenizers.pair import Bounds
 
-_score_decoder = msgspec.json.Decoder(ScoreRequest)
-_rerank_decoder = msgspec.json.Decoder(RerankRequest)
+_score_decoder = msgspec.json.Decoder(ScoreRequest, strict=False)
+_rerank_decoder = msgspec.json.Decoder(RerankRequest, strict=False)
 _encode = msgspec.json.Encoder().encode
 
 NAMES = (("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), ("queries", "items"))

@@ -21,8 +21,8 @@ from penstock.tokenizers.tokenizer import Tokenizer
 
 MAX_DETOKENIZE = 1 << 20
 
-_tokenize_decoder = msgspec.json.Decoder(TokenizeRequest)
-_detokenize_decoder = msgspec.json.Decoder(DetokenizeRequest)
+_tokenize_decoder = msgspec.json.Decoder(TokenizeRequest, strict=False)
+_detokenize_decoder = msgspec.json.Decoder(DetokenizeRequest, strict=False)
 _encode = msgspec.json.Encoder().encode
 
 

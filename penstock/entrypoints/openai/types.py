@@ -1,7 +1,8 @@
 """The request bodies of the OpenAI routes, as msgspec structs with vLLM's field names.
 
-Types are checked while the JSON is decoded; null means the default for every optional field; unknown fields are
-ignored. Ranges and combinations are checked by `sampling.py`, `chat.py` and `completions.py`, which name the field.
+Types are checked while the JSON is decoded, no more strictly than clients of other servers are used to: 16.0 and "16"
+are 16. Null means the default for every optional field; unknown fields are ignored. Ranges and combinations are checked
+by `sampling.py`, `chat_prompt.py` and `completions.py`, which name the field.
 """
 
 from __future__ import annotations
