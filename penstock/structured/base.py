@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from penstock.plugins import Registry
 from penstock.structured.spec import GrammarSpec
 
-MaskRow = npt.NDArray[np.int32]  # [ceil(vocabulary / 32)]; bit i of word w is token 32 * w + i; 1 allows
+if TYPE_CHECKING:  # the front checks constraints, and starts without numpy
+    import numpy as np
+    import numpy.typing as npt
+
+    MaskRow = npt.NDArray[np.int32]  # [ceil(vocabulary / 32)]; bit i of word w is token 32 * w + i; 1 allows
+else:
+    MaskRow = Any
 
 engines = Registry(
     "structured outputs backend",

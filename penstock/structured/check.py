@@ -12,9 +12,8 @@ from collections import OrderedDict
 from concurrent.futures import Future
 
 from penstock.params import StructuredOutputsParams
-from penstock.structured.base import GrammarEngine, GrammarError
+from penstock.structured.base import GrammarEngine, GrammarError, engines
 from penstock.structured.deep_thread import DeepThread
-from penstock.structured.llguidance import LLGuidanceEngine
 from penstock.structured.spec import GrammarSpec, field_of, refused, spec_of
 from penstock.structured.vocabulary import Vocabulary
 
@@ -61,12 +60,14 @@ class ConstraintCheck:
         return self._thread.submit(self._compile, spec_of(params), field_of(params))
 
     def _compile(self, spec: GrammarSpec, field: str) -> None:
+        """On the compiling thread."""
         with self._lock:
             if _key(spec) in self._good:
                 return
-            engine = self._engine = self._engine or LLGuidanceEngine(_bytes())
+        if self._engine is None:  # imported now: most servers start without ever needing it
+            self._engine = engines.get("llguidance")(_bytes())
         try:
-            engine.compile(spec)
+            self._engine.compile(spec)
         except GrammarError as e:
             raise refused(f"{field} cannot be used: {e}") from None
         with self._lock:
