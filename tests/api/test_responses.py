@@ -486,6 +486,11 @@ def test_the_bundled_model_in_an_agents_loop(client: openai.OpenAI) -> None:
     call = asked.output[-1]
     assert call.type == "function_call"
     assert (call.name, json.loads(call.arguments)) == ("get_weather", {"city": "Paris"})
+    with client.responses.stream(model=MODEL, input=items, tools=tools, temperature=0, store=False) as stream:
+        streamed = stream.get_final_response().output
+    assert [i.type for i in streamed] == [i.type for i in asked.output]
+    assert streamed[-1].type == "function_call"
+    assert streamed[-1].arguments == call.arguments
     items += [i.to_dict() for i in asked.output]
     items.append({"type": "function_call_output", "call_id": call.call_id, "output": "18 degrees, sunny"})
     said = client.responses.create(model=MODEL, input=items, tools=tools, temperature=0, store=False)
@@ -520,5 +525,19 @@ def test_the_bundled_model_thinks(client: openai.OpenAI) -> None:
         extra_body={"chat_template_kwargs": {"enable_thinking": True}},
     )
     assert [i.type for i in response.output] == ["reasoning", "message"]
+    with client.responses.stream(
+        model=MODEL,
+        input="What is 2+3?",
+        temperature=0,
+        reasoning={"summary": "auto"},
+        extra_body={"chat_template_kwargs": {"enable_thinking": True}},
+    ) as stream:
+        thought = "".join(e.delta for e in stream if e.type == "response.reasoning_summary_text.delta")
+        last = stream.get_final_response()
+    assert last.output_text == response.output_text
+    assert last.usage is not None
+    reasoning = last.output[0]
+    assert reasoning.type == "reasoning"
+    assert [s.text for s in reasoning.summary] == [thought]
     assert response.usage is not None
     assert response.usage.output_tokens_details.reasoning_tokens > 0

@@ -63,7 +63,8 @@ class Responses:
                 self._store.check_room()
             items, chat = self._prepared(request, body, key, stream=bool(body.stream) or in_background)
             kept = _encode(items)
-            _encode([[body]])  # what is echoed can be written; nothing may fail between the engine and the reader
+            # What is echoed can be written: nothing may fail between the engine and the reader.
+            _encode([[[body.tools, body.tool_choice, body.text, body.reasoning]]])
             conversation = await open_truncated(request, service, chat, "resp_" + key, body.truncation == "auto")
         except ClientError as e:
             raise renamed(e) from None
