@@ -26,7 +26,7 @@ _FIELDS = {
     "continue_final_message": "messages",
 }
 
-
+# What the engine says of a prompt that leaves no room for an answer.
 _TOO_LONG = re.compile(r"context length is (\d+) tokens.* (\d+) input tokens")
 
 
@@ -81,7 +81,8 @@ def chat_request(body: MessagesRequest, max_model_len: int, reads_thinking: bool
         raise ClientError(f"max_tokens: must be at least 1, got {body.max_tokens}.", "max_tokens")
     chat = prompt_request(body, reads_thinking)
     chat.max_tokens = min(body.max_tokens, max_model_len)
-    chat.thinking_token_budget = _budget(body) if reads_thinking else None
+    budget = _budget(body)
+    chat.thinking_token_budget = budget if reads_thinking else None
     chat.include_reasoning = body.thinking is None or body.thinking.type != "disabled"
     chat.stop = [s for s in body.stop_sequences or [] if s]
     chat.stream = bool(body.stream)
