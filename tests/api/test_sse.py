@@ -12,16 +12,16 @@ from penstock.entrypoints.openai.sse import DONE, EventStream
 
 
 def test_silence_before_a_slow_send_is_not_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.entrypoints.openai.sse.STALL_S", 0.2)
+    monkeypatch.setattr("penstock.entrypoints.openai.sse.STALL_S", 0.6)
     sent: list[bytes] = []
 
     async def events() -> AsyncIterator[bytes]:
-        await asyncio.sleep(0.35)
+        await asyncio.sleep(1.05)
         yield b"data: late\n\n"
 
     async def send(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.body":
-            await asyncio.sleep(0.1)  # over the second look, at 0.4
+            await asyncio.sleep(0.3)  # over the second look, at 1.2
             sent.append(message["body"])
 
     async def receive() -> dict[str, Any]:
