@@ -79,22 +79,34 @@ inline Vec biased(const void* bias, int64_t at, int n, Vec x) {
   return x + (n == W ? load<T>(p) : load_part<T>(p, n));
 }
 
-// One row of a panel's sums to y.
-inline void put(const Output& out, int64_t row, int64_t panel, const float* sums) {
-  const int64_t width = smaller(lanes, out.n - panel * lanes);
+// One row of a panel's sums to y, where the last panel is not whole.
+template <Type Out>
+inline void put_part(const Output& out, int64_t row, int64_t panel, const float* sums) {
+  const int64_t width = out.n - panel * lanes;
   for (int64_t lane = 0; lane < width; lane += W) {
     const int n = static_cast<int>(smaller(W, width - lane));
     const int64_t column = panel * lanes + lane;
     Vec x = load<Type::f32>(sums + lane);
     if (out.bias) PENSTOCK_WITH_TYPE(out.bias_type, x = biased<T>(out.bias, column, n, x);)
-    PENSTOCK_WITH_TYPE(out.type, {
-      auto* y = static_cast<Memory<T>*>(out.y) + row * out.n + column;
-      if (n == W) {
-        store<T>(y, x);
-      } else {
-        store_part<T>(y, x, n);
-      }
-    })
+    store_part<Out>(static_cast<Memory<Out>*>(out.y) + row * out.n + column, x, n);
+  }
+}
+
+// A tile's sums of a panel to y.
+template <Type Out>
+inline void put(const Output& out, int64_t row, int rows, int64_t panel, const float* sums) {
+  if (out.n < (panel + 1) * lanes) {
+    for (int r = 0; r < rows; ++r) put_part<Out>(out, row + r, panel, sums + r * lanes);
+    return;
+  }
+  auto* y = static_cast<Memory<Out>*>(out.y) + row * out.n + panel * lanes;
+  for (int r = 0; r < rows; ++r, y += out.n, sums += lanes) {
+#pragma GCC unroll 8
+    for (int lane = 0; lane < lanes; lane += W) {
+      Vec x = load<Type::f32>(sums + lane);
+      if (out.bias) PENSTOCK_WITH_TYPE(out.bias_type, x = biased<T>(out.bias, panel * lanes + lane, W, x);)
+      store<Out>(y + lane, x);
+    }
   }
 }
 
@@ -141,7 +153,7 @@ inline void multiply_panel(const Format& format, const Tiles& tiles, const uint8
       multiply_rows<Format::tile_rows>(format, rows, packed + tiles.offset(t), chunk, k, length, tile_sums, ahead);
       if (!done) continue;
       format.finish(packed + tiles.offset(t), rows, panel, tile_sums);
-      for (int r = 0; r < rows; ++r) put(out, row + r, panel, tile_sums + r * lanes);
+      PENSTOCK_WITH_TYPE(out.type, put<T>(out, row, rows, panel, tile_sums))
     }
   }
 }

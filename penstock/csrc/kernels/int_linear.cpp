@@ -109,15 +109,19 @@ struct Format8 : Format {
 
   void finish(const uint8_t* tile, int rows, int64_t i, float* sums) const {
     const auto* scales = reinterpret_cast<const float*>(panel(i) + w.group * lanes);
+    Vec scale[lanes / W];
+#pragma GCC unroll 8
+    for (int v = 0; v < lanes / W; ++v) scale[v] = load<Type::f32>(scales + v * W);
     for (int r = 0; r < rows; ++r) {
       float row_scale;
       int32_t begin;
       std::memcpy(&row_scale, tile + rows * w.group + 4 * r, 4);
       std::memcpy(&begin, tile + rows * (w.group + 4) + 4 * r, 4);
-      for (int lane = 0; lane < lanes; lane += W) {
-        float* y = sums + r * lanes + lane;
+#pragma GCC unroll 8
+      for (int v = 0; v < lanes / W; ++v) {
+        float* y = sums + r * lanes + v * W;
         const VecI sum = (VecI) * (VecIUnaligned*)y + begin;
-        store<Type::f32>(y, __builtin_convertvector(sum, Vec) * row_scale * load<Type::f32>(scales + lane));
+        store<Type::f32>(y, __builtin_convertvector(sum, Vec) * row_scale * scale[v]);
       }
     }
   }
