@@ -20,8 +20,12 @@ inline float largest(const Memory<T>* x, int64_t n) {
   };
   for (; i + W <= n; i += W) take(load<T>(x + i));
   if (i < n) take(load_part<T>(x + i, static_cast<int>(n - i)));
-  int32_t most = best[0];
-  for (int j = 1; j < W; ++j) most = best[j] > most ? best[j] : most;
+#pragma GCC unroll 4
+  for (int half = W / 2; half > 0; half /= 2) {
+    const VecI other = __builtin_shuffle(best, lane_numbers() ^ half);
+    best = best > other ? best : other;
+  }
+  const int32_t most = best[0];
   float y;
   std::memcpy(&y, &most, 4);
   return y;
@@ -65,13 +69,19 @@ inline GroupScale quantize_group(const Memory<T>* x, int64_t n, int64_t group, i
     const Vec v = left >= W ? load<T>(x + i) : left > 0 ? load_part<T>(x + i, static_cast<int>(left)) : Vec{};
     const VecI q = whole(v * factor);
     sums += q;
+    if (stride == 4 && group - i >= W) {
+      narrow(q, out + i);
+      continue;
+    }
     int8_t bytes[W];
     narrow(q, bytes);
     const int64_t quads = (group - i < W ? group - i : W) / 4;
     for (int64_t j = 0; j < quads; ++j) std::memcpy(out + (i / 4 + j) * stride, bytes + 4 * j, 4);
   }
   GroupScale result{most / 127.0f, 0};
-  for (int j = 0; j < W; ++j) result.sum += sums[j];
+#pragma GCC unroll 4
+  for (int half = W / 2; half > 0; half /= 2) sums += __builtin_shuffle(sums, lane_numbers() ^ half);
+  result.sum = sums[0];
   return result;
 }
 
