@@ -12,6 +12,8 @@ from contextlib import suppress
 import torch
 
 HUGE_PAGE = 2 << 20
+SHARED = 32 << 20  # bytes of a mapping for tensors of up to half of that
+ALIGNMENT = 4096
 
 
 def lazy_zeros(
@@ -26,10 +28,39 @@ def lazy_zeros(
     if device.type != "cpu" or not num_bytes:
         return torch.zeros(size, dtype=dtype, device=device)
     # Private, not shared, so that huge pages apply. Unmapped when the tensor, which holds it, is gone.
-    whole = num_bytes // HUGE_PAGE * HUGE_PAGE
-    size_mapped = -(-num_bytes // HUGE_PAGE) * HUGE_PAGE if huge_pages and whole else num_bytes  # so Linux aligns it
-    pages = mmap.mmap(-1, size_mapped, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if huge_pages and whole and hasattr(mmap, "MADV_HUGEPAGE"):
+    if huge_pages:
+        pages, offset = _shared.take(num_bytes)
+    else:
+        pages, offset = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0
+    return torch.frombuffer(pages, dtype=dtype, count=math.prod(size), offset=offset).view(size)
+
+
+class HugePages:
+    """Places in mappings of huge pages. Small tensors follow each other in one, so that no part of a tensor lies in
+    small pages and no page stays mostly empty; it is unmapped when the last of them is gone."""
+
+    def __init__(self) -> None:
+        self._pages: mmap.mmap | None = None
+        self._used = 0
+
+    def take(self, num_bytes: int) -> tuple[mmap.mmap, int]:
+        """(mapping, offset in it) for a tensor."""
+        num_bytes = -(-num_bytes // ALIGNMENT) * ALIGNMENT
+        if num_bytes > SHARED // 2:
+            return _map_huge(-(-num_bytes // HUGE_PAGE) * HUGE_PAGE), 0
+        if self._pages is None or self._used + num_bytes > SHARED:
+            self._pages, self._used = _map_huge(SHARED), 0
+        offset = self._used
+        self._used += num_bytes
+        return self._pages, offset
+
+
+def _map_huge(num_bytes: int) -> mmap.mmap:
+    pages = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without huge pages
-            pages.madvise(mmap.MADV_HUGEPAGE, 0, whole)
-    return torch.frombuffer(pages, dtype=dtype, count=math.prod(size)).view(size)
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
+
+
+_shared = HugePages()

@@ -28,6 +28,17 @@ def test_zero_aligned_and_writable(dtype: torch.dtype) -> None:
     assert x.sum() == 7
 
 
+def test_small_tensors_share_huge_pages() -> None:
+    tensors = [lazy_zeros((1_500_001,), torch.uint8, CPU, huge_pages=True) for _ in range(50)]
+    for i, x in enumerate(tensors):
+        assert x.data_ptr() % 4096 == 0
+        assert not x.any()
+        x.fill_(i)
+    assert all((x == i).all() for i, x in enumerate(tensors))
+    large = lazy_zeros((20 << 20,), torch.uint8, CPU, huge_pages=True)
+    assert not large.any()
+
+
 def test_nothing_at_all() -> None:
     assert lazy_zeros((0, 4), torch.float32, CPU).shape == (0, 4)
 

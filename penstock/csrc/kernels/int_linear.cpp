@@ -140,55 +140,78 @@ struct Format4 : Format {
   }
   void finish(const uint8_t*, int, int64_t, float*) const {}
 
+  // Few rows leave registers for their sums in float32, too.
+  template <int R>
+  static constexpr bool in_registers = R <= 4;
+
   template <int R>
   __attribute__((noinline)) void multiply(const uint8_t* tile, const uint8_t* chunk, int64_t k, int64_t length,
                                           float* sums, Ahead ahead) const {
-    const int64_t group = w.group, bytes = w.group_bytes();
-    const auto* x = reinterpret_cast<const int8_t*>(tile) + k / group * (group + 8) * R;
+    const int64_t group = w.group, bytes = w.group_bytes(), groups = length / group;
+    const auto* first = reinterpret_cast<const int8_t*>(tile) + k / group * (group + 8) * R;
     if (k == 0) std::memset(sums, 0, R * lanes * sizeof(float));
-    int64_t line = 0;
-    for (int64_t done = 0; done < length; done += group, chunk += bytes, x += (group + 8) * R, line += group / 8 + 1)
-      for (int lane = 0; lane < lanes; lane += columns * W)
-        add_group<R>(chunk, x, lane, sums + lane, lane == 0 ? ahead : Ahead{nullptr, 0}, line);
+    for (int lane = 0; lane < lanes; lane += columns * W) {
+      Vec total[R][columns];
+      float* at = sums + lane;
+      if constexpr (in_registers<R>)
+        each<R>([&](int r, int c) { total[r][c] = load<Type::f32>(at + r * lanes + c * W); });
+      const uint8_t* from = chunk;
+      const int8_t* x = first;
+      for (int64_t g = 0; g < groups; ++g, from += bytes, x += (group + 8) * R) {
+        if (ahead.bytes)
+          for (int64_t i = 0; i <= group / 8; ++i) prefetch(ahead, g * (group / 8 + 1) + i);
+        add_group<R>(from, x, lane, at, total);
+      }
+      if constexpr (in_registers<R>)
+        each<R>([&](int r, int c) { store<Type::f32>(at + r * lanes + c * W, total[r][c]); });
+      ahead.bytes = 0;
+    }
+  }
+
+  template <int R, class Each>
+  static inline void each(Each f) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int c = 0; c < columns; ++c) f(r, c);
   }
 
   template <int R>
-  inline void add_group(const uint8_t* chunk, const int8_t* x, int lane, float* sums, Ahead ahead,
-                        int64_t line) const {
+  __attribute__((always_inline)) inline void add_group(const uint8_t* chunk, const int8_t* x, int lane, float* sums,
+                                                       Vec (&total)[R][columns]) const {
     const int64_t group = w.group;
     const auto* row_scales = reinterpret_cast<const float*>(x + R * group);
     const auto* begin = reinterpret_cast<const int32_t*>(x + R * (group + 4));
     IntSums<R> s;
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-      for (int c = 0; c < columns; ++c) s.at[r][c] = splat_i(begin[r]);
+    each<R>([&](int r, int c) { s.at[r][c] = splat_i(begin[r]); });
     const uint8_t* from = chunk + 4 * lane;
-    for (int64_t i = 0; i < group / 8; ++i, from += 4 * lanes, x += 8 * R) {
-      prefetch(ahead, line + i);
-      VecB low[columns], high[columns];
+    for (int64_t i = 0; i < group; i += 32) {  // a group is a multiple of 32
 #pragma GCC unroll 4
-      for (int c = 0; c < columns; ++c) {
-        const VecB b = load_bytes(from + 4 * c * W);
-        low[c] = low_halves(b);
-        high[c] = high_halves(b);
+      for (int j = 0; j < 4; ++j, from += 4 * lanes, x += 8 * R) {
+        VecB low[columns], high[columns];
+#pragma GCC unroll 4
+        for (int c = 0; c < columns; ++c) {
+          const VecB b = load_bytes(from + 4 * c * W);
+          low[c] = low_halves(b);
+          high[c] = high_halves(b);
+        }
+        s.template add<4>(low, x);
+        s.template add<4>(high, x + 4 * R);
       }
-      s.template add<4>(low, x);
-      s.template add<4>(high, x + 4 * R);
     }
-    prefetch(ahead, line + group / 8);
     const auto* scales = reinterpret_cast<const Memory<Scale>*>(chunk + group * lanes / 2) + lane;
     Vec scale[columns];
 #pragma GCC unroll 4
     for (int c = 0; c < columns; ++c) scale[c] = load<Scale>(scales + c * W);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-      for (int c = 0; c < columns; ++c) {
-        float* y = sums + r * lanes + c * W;
-        const Vec part = __builtin_convertvector(s.at[r][c], Vec) * row_scales[r];
+    each<R>([&](int r, int c) {
+      const Vec part = __builtin_convertvector(s.at[r][c], Vec) * row_scales[r];
+      float* y = sums + r * lanes + c * W;
+      if constexpr (in_registers<R>) {
+        total[r][c] = fma(part, scale[c], total[r][c]);
+      } else {
         store<Type::f32>(y, fma(part, scale[c], load<Type::f32>(y)));
       }
+    });
   }
 };
 
