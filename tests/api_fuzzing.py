@@ -1,7 +1,8 @@
-"""Seeded bad requests against a running server: what they are, and what must hold after each and after all.
+"""Sends bad requests to running servers and says what must hold after each and after all.
 
-Nothing may give a 5xx or hang, every 400 says what is wrong in OpenAI's shape and names a parameter, and the engine is
-empty afterwards. `scripts/fuzz_api` runs thousands, `tests/api/test_fuzzing.py` a few hundred.
+Nothing may give a 5xx or hang, every 400 says what is wrong in the form of its API and names a parameter, good requests
+in between get the answer that they always get, and the engine is empty afterwards. `scripts/fuzz_api` sends thousands,
+`tests/api/test_fuzzing.py` a few hundred.
 """
 
 from __future__ import annotations
@@ -10,68 +11,44 @@ import argparse
 import asyncio
 import contextlib
 import json
-import random
 import re
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
+import httptools
+from pooling_models import make
 
+from bad_requests import Case, Cases
 from servers import run_server
 
 HANG_S = 60.0
 DRAIN_S = 20.0
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
-PROBE = {"prompt": "The capital of France is", "temperature": 0, "max_tokens": 6, "logprobs": 1}
-WORDS = ("hello", "Penstock", "", " ", "\0", "\n", "é", "\U0001f600", "a" * 5000, "<|im_end|>", "{{ 1/0 }}", "{%", "%s")
-RAW_SURROGATE = '"\\ud800"'  # JSON can name half a character; UTF-8 cannot
-NUMBERS = (0, 1, -1, 2, 5, 31, 2**31, 2**32 + 1, 2**63 - 1, -(2**63), 2**63, 10**30, 0.5, -0.0, 1.5, 1e308, 1e-30)
+PROBE_EVERY = 50
+# By the task of the model: a good request whose answer is the same every time.
+PROBES = {
+    "generate": (
+        "/v1/completions",
+        {"prompt": "The capital of France is", "temperature": 0, "max_tokens": 6, "logprobs": 1},
+    ),
+    "embed": ("/v1/embeddings", {"input": "The capital of France"}),
+    "classify": ("/classify", {"input": "The capital of France"}),
+}
+KEPT = ("choices", "data")  # what two answers to the same request have in common
 GAUGES = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
-FIELDS = (
-    *("model", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"),
-    *("n", "best_of", "seed", "stop", "stop_token_ids", "include_stop_str_in_output", "ignore_eos", "max_tokens"),
-    *("min_tokens", "logit_bias", "allowed_token_ids", "bad_words", "prompt_logprobs", "logprobs", "top_logprobs"),
-    *("skip_special_tokens", "spaces_between_special_tokens", "truncate_prompt_tokens", "truncation_side"),
-    *("add_special_tokens", "stream", "stream_options", "priority", "request_id", "cache_salt", "echo", "user"),
-    *("return_tokens_as_token_ids", "return_token_ids", "response_format", "structured_outputs", "guided_json"),
-    *("vllm_xargs", "max_completion_tokens", "tools", "tool_choice", "reasoning_effort", "add_generation_prompt"),
-    *("continue_final_message", "documents", "chat_template", "chat_template_kwargs", "prompt_embeds", "suffix"),
-    *("messages", "prompt", "tokens", "logprob_token_ids", "mm_processor_kwargs", "session_id", "stream_interval"),
-)
-HEADERS = (
-    {"x-request-timeout-ms": "abc"},
-    {"x-request-timeout-ms": "-5"},
-    {"x-request-timeout-ms": "9" * 40},
-    {"x-request-timeout-ms": "1"},
-    {"x-request-id": "a" * 3000},
-    {"x-request-id": "\xff\xfe"},
-    {"content-type": "text/plain"},
-    {"content-type": ""},
-    {"content-type": "application/json; charset=utf-16"},
-    {"authorization": "Bearer \xff"},
-    {"accept-encoding": "x" * 2000},
-    {"endpoint-load-metrics-format": "nonsense"},
-)
-
-
-@dataclass
-class Case:
-    """One request.
-
-    Attributes:
-        leave_s: the client goes away after so long; None if it waits.
-    """
-
-    path: str
-    body: bytes
-    headers: dict[str, str]
-    leave_s: float | None = None
+# Errors of requests as a whole, which have no parameter.
+WHOLE = re.compile(r"Unsupported Media Type|header|Cannot find suitable handler|Invalid HTTP")
+OPTIONS = {
+    "generate": ("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3"),
+    "embed": ("--chat-template", "{{ messages[0].content }}"),
+    "classify": (),
+}
 
 
 @dataclass
@@ -80,171 +57,179 @@ class Report:
 
     Attributes:
         statuses: answers by status; 0 counts clients that left.
+        routes: answers with 200, and with 400, by route.
         faults: what must not happen, a line each.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
+    routes: Counter[tuple[str, int]] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     slowest_s: float = 0.0
     slowest: str = ""
 
 
-class Cases:
-    """An endless supply, the same for the same seed."""
-
-    def __init__(self, seed: int):
-        self._rng = random.Random(seed)
-
-    def next(self) -> Case:
-        rng = self._rng
-        path = rng.choice((CHAT, CHAT, CHAT, COMPLETIONS, COMPLETIONS, COMPLETIONS, "/tokenize", "/detokenize"))
-        body = self._valid(path)
-        for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
-            body[rng.choice(FIELDS)] = self._odd()
-        for name in ("n", "best_of"):  # thousands of answers are allowed, and take their time
-            if body.get(name) == 31:
-                body[name] = 3
-        text = json.dumps(body).encode()
-        if rng.random() < 0.15:
-            text = rng.choice(BREAKERS)(text, rng)
-        headers = {"content-type": "application/json"}
-        if rng.random() < 0.05:
-            headers |= rng.choice(HEADERS)
-        return Case(path, text, headers, rng.uniform(0.001, 0.2) if rng.random() < 0.08 else None)
-
-    def _valid(self, path: str) -> dict[str, Any]:
-        rng = self._rng
-        if path == "/tokenize":
-            return rng.choice(({"prompt": self._text()}, {"messages": self._messages()}))
-        if path == "/detokenize":
-            return {"tokens": [rng.randrange(4096) for _ in range(rng.randrange(20))]}
-        body: dict[str, Any] = {"max_tokens": rng.randrange(1, 12), "temperature": rng.choice((0, 0.7, 1.5))}
-        if rng.random() < 0.3:
-            body["stream"] = True
-        if path == CHAT:
-            return body | {"messages": self._messages()}
-        return body | {"prompt": rng.choice((self._text, self._ids, self._id_lists))()}
-
-    def _text(self) -> str:
-        return " ".join(self._rng.choice(WORDS) for _ in range(self._rng.randrange(1, 6)))
-
-    def _ids(self) -> list[int]:
-        return [self._rng.randrange(4096) for _ in range(self._rng.randrange(1, 30))]
-
-    def _id_lists(self) -> list[list[int]]:
-        return [self._ids() for _ in range(self._rng.randrange(1, 4))]
-
-    def _messages(self) -> list[Any]:
-        rng = self._rng
-        messages: list[Any] = []
-        for _ in range(rng.randrange(1, 4)):
-            role = rng.choice(("system", *["user"] * 9, "assistant", "tool", "developer", "wizard", 5, None))
-            text = self._text()
-            content = rng.choice((*[text] * 8, [{"type": "text", "text": text}], None, 3, [{"type": "image_url"}]))
-            message = {"role": role, "content": content}
-            if rng.random() < 0.1:
-                message["tool_calls"] = self._odd()
-            if rng.random() < 0.05:
-                message["tool_calls"] = [{"type": "function", "function": {"name": "f", "arguments": self._odd()}}]
-            messages.append(message if rng.random() < 0.97 else self._odd())
-        return messages
-
-    def _odd(self, depth: int = 0) -> Any:
-        """Any JSON value, odd ones preferred."""
-        rng = self._rng
-        kind = rng.randrange(9 if depth < 3 else 5)
-        if kind == 0:
-            return rng.choice((None, True, False))
-        if kind in (1, 2):
-            return rng.choice(NUMBERS)
-        if kind in (3, 4):
-            return rng.choice(WORDS)
-        if kind == 5:
-            return {rng.choice((*WORDS[:3], "1", "-1", "type", "99999999")): self._odd(depth + 1)}
-        if kind == 6:
-            return [self._odd(depth + 1)] * rng.choice((1, 2, 70, 1500 if depth == 0 else 2))
-        return rng.choice(([], {}, [[]], [None], [""], [{}], {"": None}, [[[]]], [1, "a"], [0.0]))
-
-
-def _replace_a_value(body: bytes, rng: random.Random) -> bytes:
-    """One number or string becomes something that JSON may not hold, or that UTF-8 cannot."""
-    new = rng.choice(("NaN", "Infinity", "-Infinity", "1e999", "-0", "01", "1" * 5000, "0x10", "'a'", RAW_SURROGATE))
-    return re.sub(rb': ("[^"]*"|[0-9.]+)', lambda m: b": " + new.encode(), body, count=1)
-
-
-def _flip(body: bytes, rng: random.Random) -> bytes:
-    flipped = bytearray(body)
-    for _ in range(rng.randrange(1, 4)):
-        flipped[rng.randrange(len(flipped))] = rng.randrange(256)
-    return bytes(flipped)
-
-
-BREAKERS: tuple[Callable[[bytes, random.Random], bytes], ...] = (
-    _replace_a_value,
-    _replace_a_value,
-    _flip,
-    lambda body, rng: body[: rng.randrange(len(body))],
-    lambda body, rng: body + rng.choice((b"}", b"\0", b" ", b"[]")),
-    lambda body, rng: b"\xef\xbb\xbf" + body,
-    lambda body, rng: body.decode().encode("utf-16"),
-    lambda body, rng: body.replace(b'"', b"\xc3\x28", 1),
-    lambda body, rng: b'{"messages": ' + b"[" * rng.choice((100, 5000, 200_000)) + b"]" * 100 + b"}",
-    lambda body, rng: b'{"messages": [{"role": "user", "content": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}]}",
-    lambda body, rng: body[:-1] + b', "messages": 5, "prompt": 5}',  # a name twice
-    lambda body, rng: rng.choice((b"", b"null", b"[]", b"5", b'"a"', b"{}", b" " * 100_000)),
-)
-
-
-def fault_of(case: Case, status: int, answer: bytes) -> str:
+def fault_of(case: Case, status: int, content_type: str, answer: bytes) -> str:
     """What is wrong with an answer; "" if nothing is."""
     if status >= 500:
-        return f"status {status}"
-    if status == 200:
-        failed = b'data: {"error"' in answer and b'"code":5' in answer
-        return f"error in a stream: {answer[-300:]!r}" if failed else ""
+        return f"status {status}: {answer[:200]!r}"
+    if case.method == "HEAD":
+        return ""
+    if status < 400:
+        return _fault_of_success(content_type, answer)
     try:
-        error = json.loads(answer)["error"]
+        found = json.loads(answer)
+        error = found["error"]
+        message = error["message"]
     except (ValueError, KeyError, TypeError):
         return f"{status} without an error object: {answer[:200]!r}"
-    if set(error) != {"message", "type", "param", "code"} or error["code"] != status:
-        return f"{status} with a wrong error object: {error}"
-    about_headers = "Unsupported Media Type" in error["message"] or "header" in error["message"]
-    if status == 400 and not error["param"] and not about_headers:
-        return f"400 that names no parameter: {error['message'][:200]}"
+    if b"Invalid HTTP" not in answer and re.match(r"/v1/messages(/|\?|$)", case.target):
+        right = found.get("type") == "error" and set(error) == {"type", "message"}
+        named = (case.fields | {"body", "model", "prompt"}) & set(re.findall(r"\w+", message))
+    else:
+        right = set(error) == {"message", "type", "param", "code"} and error["code"] == status
+        named = error.get("param")
+    if not right:
+        return f"{status} in a wrong form: {answer[:300]!r}"
+    if status == 400 and not named and not WHOLE.search(message):
+        return f"400 that names no parameter: {message[:200]}"
     return ""
 
 
-async def _run_one(client: httpx.AsyncClient, case: Case, report: Report) -> None:
+def _fault_of_success(content_type: str, answer: bytes) -> str:
+    if content_type.startswith("text/event-stream"):
+        events = re.findall(rb"^data: (.*)$", answer, re.MULTILINE)
+        for event in events:
+            if event == b"[DONE]":
+                continue
+            data = json.loads(event)
+            error = data.get("error") or (data.get("response") or {}).get("error")
+            if error and (error.get("code", 500) in (500, "server_error") or error.get("type") == "api_error"):
+                return f"error in a stream: {event[:300]!r}"
+        return "" if events else "a stream without events"
+    if content_type.startswith("application/json"):
+        try:
+            json.loads(answer, parse_constant=_refuse)
+        except ValueError as e:
+            return f"200 with a body that is not JSON ({e}): {answer[:200]!r}"
+    return ""
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+class Answer:
+    """An answer as it comes in; `httptools` calls the methods."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+class Client:
+    """One connection at a time, on which anything can be sent; clients from libraries are too careful for that."""
+
+    def __init__(self, url: str):
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def send(self, case: Case) -> tuple[int, str, bytes]:
+        """Status, content type and body of the answer.
+
+        Raises:
+            OSError, EOFError: the server closed the connection before it answered.
+        """
+        reused = self._streams is not None
+        try:
+            return await self._send(case)
+        except (OSError, EOFError):
+            self.close()
+            if not reused:
+                raise
+        return await self._send(case)  # the server may close a connection between two requests
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].transport.abort()
+            self._streams = None
+
+    async def _send(self, case: Case) -> tuple[int, str, bytes]:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(self._host, self._port)
+        reader, writer = self._streams
+        headers = {"host": f"{self._host}:{self._port}", "content-length": str(len(case.body)), **case.headers}
+        lines = [f"{case.method} {case.target} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
+        writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + case.body)
+        answer = Answer()
+        parser = httptools.HttpResponseParser(answer)
+        only_headers = case.method == "HEAD"
+        while not answer.complete:
+            data = await reader.read(1 << 16)
+            if not data:
+                raise EOFError("the server closed the connection")
+            parser.feed_data(data)
+            if only_headers and answer.headers:
+                break
+        if only_headers or not parser.should_keep_alive():
+            self.close()
+        return parser.get_status_code(), answer.headers.get("content-type", ""), answer.body
+
+
+async def _run_one(client: Client, case: Case, report: Report) -> bytes:
+    """Send a request and note what came back. Returns the body of an answer with 200."""
     began = time.monotonic()
-    headers = {k: v.encode("latin-1") for k, v in case.headers.items()}
     try:
         async with asyncio.timeout(case.leave_s or HANG_S):
-            response = await client.post(case.path, content=case.body, headers=headers)  # type: ignore[arg-type]
+            status, content_type, answer = await client.send(case)
     except TimeoutError:
+        client.close()
         report.statuses[0] += 1
         if case.leave_s is None:
-            report.faults.append(f"no answer in {HANG_S:.0f} s: {describe(case)}")
-        return
-    except httpx.TransportError as e:
-        report.faults.append(f"{type(e).__name__} {e}: {describe(case)}")
-        return
+            report.faults.append(f"no answer in {HANG_S:.0f} s: {case}")
+        return b""
+    except (OSError, EOFError, httptools.HttpParserError) as e:
+        client.close()
+        report.faults.append(f"{type(e).__name__} {e}: {case}")
+        return b""
     if (took := time.monotonic() - began) > report.slowest_s:
-        report.slowest_s, report.slowest = took, describe(case)
-    report.statuses[response.status_code] += 1
-    fault = fault_of(case, response.status_code, response.content)
+        report.slowest_s, report.slowest = took, str(case)
+    report.statuses[status] += 1
+    report.routes[case.route, status] += 1
+    fault = fault_of(case, status, content_type, answer)
     if fault:
-        report.faults.append(f"{fault}: {describe(case)}")
+        report.faults.append(f"{fault}: {case}")
+    return answer if status == 200 else b""
 
 
-def describe(case: Case) -> str:
-    return f"POST {case.path} {case.headers} {case.body[:400]!r}"
+async def _get(client: Client, path: str) -> bytes:
+    return (await client.send(Case("GET", path, path)))[2]
 
 
-async def engine_is_empty(client: httpx.AsyncClient) -> str | None:
+async def _probe(client: Client, task: str) -> Any:
+    path, body = PROBES[task]
+    status, _, answer = await client.send(
+        Case("POST", path, path, json.dumps(body).encode(), {"content-type": "application/json"})
+    )
+    found = json.loads(answer)
+    return [found.get(name) for name in KEPT] if status == 200 else found
+
+
+async def engine_is_empty(client: Client) -> str | None:
     """None once nothing runs, waits or holds KV blocks; else what is still there after DRAIN_S."""
     deadline = time.monotonic() + DRAIN_S
     while True:
-        text = (await client.get("/metrics")).text
+        text = (await _get(client, "/metrics")).decode()
         found = re.findall(rf"^\w+:({'|'.join(GAUGES)})\{{.*\}} (\S+)$", text, re.MULTILINE)
         left = {name: float(value) for name, value in found if float(value)}
         if not left:
@@ -254,45 +239,71 @@ async def engine_is_empty(client: httpx.AsyncClient) -> str | None:
         await asyncio.sleep(0.2)
 
 
-async def fuzz(url: str, count: int, seed: int, at_once: int = 16) -> Report:
-    """Send `count` requests, `at_once` at a time, and look at the server afterwards."""
-    report, cases = Report(), Cases(seed)
-    limits = httpx.Limits(max_connections=at_once)
-    async with httpx.AsyncClient(base_url=url, timeout=None, limits=limits) as client:
-        before = (await client.post(COMPLETIONS, json=PROBE)).json()["choices"]
-        left = iter(range(count))
+async def fuzz(url: str, count: int, seed: int, task: str = "generate", at_once: int = 16) -> Report:
+    """Send `count` requests, `at_once` at a time, to a model for `task`, and look at the server afterwards."""
+    report, client = Report(), Client(url)
+    cases = Cases(json.loads(await _get(client, "/openapi.json")), seed)
+    before = await _probe(client, task)
+    left = iter(range(count))
 
-        async def worker() -> None:
-            for _ in left:
-                await _run_one(client, cases.next(), report)
+    async def worker() -> None:
+        own = Client(url)
+        for number in left:
+            case = cases.next()
+            cases.learn(await _run_one(own, case, report))
+            if number % PROBE_EVERY == 0 and await _probe(own, task) != before:
+                report.faults.append(f"the good request had another answer than before, after {case}")
+        own.close()
 
-        await asyncio.gather(*[worker() for _ in range(at_once)])
-        if leak := await engine_is_empty(client):
-            report.faults.append(leak)
-        if (await client.post(COMPLETIONS, json=PROBE)).json()["choices"] != before:
-            report.faults.append("the same request has another answer than before")
+    await asyncio.gather(*[worker() for _ in range(at_once)])
+    if leak := await engine_is_empty(client):
+        report.faults.append(leak)
+    if await _probe(client, task) != before:
+        report.faults.append("the good request has another answer than before")
+    client.close()
     return report
 
 
+@contextlib.contextmanager
+def servers() -> Iterator[dict[str, str]]:
+    """URLs of a server per task: the bundled model with parsers, and small random models that pool."""
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        make(folder / "embed", "BertModel")
+        make(folder / "classify", "BertForSequenceClassification", num_labels=1)
+        urls = {}
+        for task, options in OPTIONS.items():
+            model = () if task == "generate" else (str(folder / task),)
+            running = run_server(*model, *options, log=folder / f"{task}.log", env={"VLLM_SERVER_DEV_MODE": "1"})
+            urls[task] = stack.enter_context(running).url
+        yield urls
+
+
 def main(argv: list[str]) -> int:
-    """Run against a server of its own, or the one at --url, and print what came back."""
+    """Run against servers of its own, or the one at --url, and print what came back."""
     parser = argparse.ArgumentParser(description="Bad requests against a server; see scripts/fuzz_api.")
-    parser.add_argument("--count", type=int, default=3000)
+    parser.add_argument("--count", type=int, default=10_000, help="to each of the servers")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--url", help="a server that runs already")
+    parser.add_argument("--task", default="generate", choices=sorted(PROBES), help="what the model at --url is for")
     options = parser.parse_args(argv)
+    with contextlib.nullcontext({options.task: options.url}) if options.url else servers() as urls:
+        clean = [_told(task, url, options.count, options.seed) for task, url in urls.items()]
+    return 0 if all(clean) else 1
+
+
+def _told(task: str, url: str, count: int, seed: int) -> bool:
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        url = options.url
-        if url is None:
-            url = stack.enter_context(run_server(log=Path(folder) / "server.log")).url
-        report = asyncio.run(fuzz(url, options.count, options.seed))
+    report = asyncio.run(fuzz(url, count, seed, task))
     by_status = ", ".join(f"{n} x {status or 'left'}" for status, n in sorted(report.statuses.items()))
-    print(f"{options.count} requests (seed {options.seed}) in {time.monotonic() - began:.1f} s: {by_status}")
-    print(f"slowest answer {report.slowest_s:.2f} s ({report.slowest[:200]}), {len(report.faults)} faults")
-    for fault in report.faults[:50]:
-        print(" -", fault)
-    return 1 if report.faults else 0
+    print(f"{task}: {count} requests (seed {seed}) in {time.monotonic() - began:.1f} s: {by_status}")
+    for route in sorted({route for route, _ in report.routes}):
+        by_route = ", ".join(f"{n} x {s}" for (r, s), n in sorted(report.routes.items()) if r == route)
+        print(f"  {route or 'none'}: {by_route}")
+    print(f"slowest answer {report.slowest_s:.2f} s ({report.slowest[:300]}), {len(report.faults)} faults")
+    for fault in report.faults[:100]:
+        print(" -", fault[:400])
+    return not report.faults
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from penstock.observability.loading_bar import LoadingBar
 from penstock.scheduler.plan import EngineOutput, FinishReason, SchedulerStats, StepResult
 from penstock.scheduler.request import Request
 from penstock.scheduler.scheduler import Scheduler
+from penstock.structured.base import GrammarError
 
 _SECRET_BYTES = 32
 _HELD_WAIT_S = 0.005
@@ -89,7 +90,9 @@ class EngineCore:
             if error is None:
                 self.scheduler.add(request)
             else:
-                refused.append(EngineOutput(request_id, [], FinishReason.ERROR, error=str(error)))
+                reason = FinishReason.REFUSED if isinstance(error, GrammarError) else FinishReason.ERROR
+                text = f"structured_outputs cannot be used: {error}"
+                refused.append(EngineOutput(request_id, [], reason, error=text))
         return refused
 
     def abort(self, request_ids: Iterable[str]) -> None:

@@ -161,7 +161,10 @@ class OutputProcessor:
         if reason is FinishReason.TIMEOUT:
             request.error = DeadlineError("The request's deadline passed before it was answered.")
         elif reason is FinishReason.ERROR and output.error == NO_TOKEN_ALLOWED:
-            request.error = ClientError(f"The answer could not go on: {output.error}.", "allowed_token_ids")
+            param = "structured_outputs" if answer.is_constrained else "allowed_token_ids"
+            request.error = ClientError(f"The answer could not go on: {output.error}.", param)
+        elif reason is FinishReason.REFUSED:
+            request.error = ClientError(f"{output.error}.", "structured_outputs")
         elif reason is FinishReason.ERROR:
             logger.error("Request %s failed in the engine: %s", request.request_id, output.error)
             request.error = EngineError(FAILED)

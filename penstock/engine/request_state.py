@@ -82,6 +82,11 @@ class Answer:
         self._interval = params.stream_interval or 1
         self._num_shown = 0
 
+    @property
+    def is_constrained(self) -> bool:
+        """Whether its structure was asked for."""
+        return self._end_ids is not None
+
     def update(self, output: EngineOutput) -> bool:
         """Take what the core says after a step; true if a stop string ended the answer before the core did."""
         ids = output.new_token_ids

@@ -26,6 +26,7 @@ class FinishReason(enum.IntEnum):
     ERROR = 3
     TIMEOUT = 4  # its deadline passed while it waited; the front answers 408
     REPETITION = 5
+    REFUSED = 6  # its constraint does not compile for the model's vocabulary; the front answers 400
 
     def __str__(self) -> str:
         return self.name.lower()
@@ -138,7 +139,7 @@ class EngineOutput(msgspec.Struct, array_like=True, gc=False):
         stop_reason: the stop token id that ended it; None for end of sequence or length.
         num_cached_tokens: prompt tokens taken from the prefix cache; on the first output only, else None.
         scheduled_time: when the request first ran, monotonic seconds; on the first output only.
-        error: text for the log when finish_reason is ERROR.
+        error: text for the log when finish_reason is ERROR, and for the client when it is REFUSED.
         num_preemptions: how often it had to start again; on the last output only.
         pooled: what the request pooled; on the last output of one that pools.
     """

@@ -224,7 +224,7 @@ def _text_of_part(part: Any, where: str) -> str:
     if not isinstance(part, Mapping):
         raise ClientError(f"{where} must be a string or an object with a type.", "messages")
     kind = part.get("type", "text")
-    if kind not in _TEXT_PARTS:
+    if not isinstance(kind, str) or kind not in _TEXT_PARTS:
         raise UnsupportedError(f"{where}: this model reads text, not parts of type {str(kind)[:40]!r}.", "messages")
     text = part.get(_TEXT_PARTS[kind])
     if not isinstance(text, str):

@@ -57,7 +57,9 @@ def continues(messages: list[Json]) -> bool:
     Raises:
         ClientError: it is the assistant's, but has nothing that could be continued.
     """
-    last = messages[-1]
+    last = messages[-1] if messages else {"role": "system"}
+    if last["role"] == "system":
+        raise ClientError("messages: at least one message of the user or the assistant is required.", "messages")
     if last["role"] != "assistant":
         return False
     if last.get("tool_calls") or not (last["content"] or "").strip():

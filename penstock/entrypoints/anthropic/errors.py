@@ -46,6 +46,8 @@ def anthropic_error(error: ErrorObject) -> bytes:
     place = (error.param or "").removeprefix("body.")
     schema_error = _SCHEMA_ERROR.fullmatch(error.message)
     message = schema_error[1] if schema_error else error.message
-    if place not in message:
+    if place.isdecimal():
+        message = f"body: {message} (byte {place})"
+    elif place not in message:
         message = f"{place}: {message}"
     return msgspec.json.encode(AnthropicErrorAnswer(error=AnthropicError(TYPES.get(error.code, fallback), message)))

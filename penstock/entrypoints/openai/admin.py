@@ -15,7 +15,7 @@ from penstock.entrypoints.openai.answers import ModelCard, ModelList, ModelPermi
 from penstock.entrypoints.openai.body import read_body
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.service import Service
-from penstock.errors import DeadlineError, EngineError, NotFoundError, NotReadyError
+from penstock.errors import ClientError, DeadlineError, EngineError, NotFoundError, NotReadyError
 
 _encode = msgspec.json.Encoder().encode
 
@@ -72,6 +72,12 @@ class RpcRequest(msgspec.Struct):
     timeout: float | None = None
 
 
+class RpcAnswer(msgspec.Struct):
+    """Answer of POST /collective_rpc: what each worker's method returned."""
+
+    results: list[Any]
+
+
 _rpc_decoder = msgspec.json.Decoder(RpcRequest, strict=False)
 
 
@@ -83,6 +89,8 @@ async def collective_rpc(request: Request, front: Front) -> Response:
             answers = await front.engine.call("collective_rpc", body.method, body.args, body.kwargs)
     except TimeoutError:
         raise DeadlineError(f"The workers did not answer within {body.timeout} seconds.") from None
+    except ClientError as e:
+        raise ClientError(e.message, e.param or "method") from None
     return JSONResponse({"results": answers})
 
 

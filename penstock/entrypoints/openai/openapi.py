@@ -11,7 +11,8 @@ from penstock import __version__
 from penstock.entrypoints.anthropic import answers as anthropic_answers
 from penstock.entrypoints.anthropic import types as anthropic_types
 from penstock.entrypoints.anthropic.errors import AnthropicErrorAnswer
-from penstock.entrypoints.openai import answers, pooling_types, responses_types, types
+from penstock.entrypoints.openai import admin, answers, pooling_types, responses_types, types
+from penstock.entrypoints.openai.invocations import FORMS
 from penstock.entrypoints.openai.paths import MESSAGES
 
 BODIES: dict[str, tuple[type, type]] = {
@@ -28,6 +29,7 @@ BODIES: dict[str, tuple[type, type]] = {
     "/v1/responses/input_tokens": (responses_types.ResponsesRequest, responses_types.InputTokenCount),
     "/tokenize": (types.TokenizeRequest, answers.TokenizeAnswer),
     "/detokenize": (types.DetokenizeRequest, answers.DetokenizeAnswer),
+    "/collective_rpc": (admin.RpcRequest, admin.RpcAnswer),
 }
 ANSWERS: dict[str, type] = {
     "/v1/models": answers.ModelList,
@@ -37,10 +39,20 @@ ANSWERS: dict[str, type] = {
     "/v1/responses/{response_id}/input_items": responses_types.InputItemList,
 }
 DELETED: dict[str, type] = {"/v1/responses/{response_id}": responses_types.DeletedResponse}
-QUERIES: dict[str, dict[str, str]] = {  # of GET: names and types
-    "/v1/responses/{response_id}": {"stream": "boolean", "starting_after": "integer"},
-    "/v1/responses/{response_id}/input_items": {"limit": "integer", "order": "string", "after": "string"},
+QUERIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/reset_prefix_cache"): {"reset_running_requests": {"type": "boolean", "default": False}},
+    ("GET", "/server_info"): {"config_format": {"enum": ["text", "json"], "default": "text"}},
+    ("GET", "/v1/responses/{response_id}"): {
+        "stream": {"type": "boolean", "default": False},
+        "starting_after": {"type": "integer", "minimum": -1},
+    },
+    ("GET", "/v1/responses/{response_id}/input_items"): {
+        "order": {"enum": ["asc", "desc"], "default": "desc"},
+        "after": {"type": "string"},
+        "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    },
 }
+INVOCATIONS = "/invocations"
 STREAMED = (
     "/v1/chat/completions",
     "/v1/completions",
@@ -69,24 +81,27 @@ def document(routes: list[tuple[str, str]]) -> dict[str, Any]:
         error = errors[path.startswith(MESSAGES)]
         answer = (DELETED if method == "DELETE" else ANSWERS).get(path)
         operation: dict[str, Any] = {"responses": {"200": {"description": "OK"}, "4XX": error, "5XX": error}}
+        bodies = [BODIES[path][0]] if path in BODIES else []
         if path in BODIES:
-            body, answer = BODIES[path]
-            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema_of[body]}}}
+            answer = BODIES[path][1]
+        elif path == INVOCATIONS:
+            bodies = list(dict.fromkeys(BODIES[other][0] for _, others in FORMS for other in others))
+        if bodies:
+            schema = schema_of[bodies[0]] if path in BODIES else {"anyOf": [schema_of[b] for b in bodies]}
+            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
         if answer is not None:
             content: dict[str, Any] = {"application/json": {"schema": schema_of[answer]}}
             if path in STREAMED:
                 content["text/event-stream"] = {"schema": {"type": "string"}}
             operation["responses"]["200"]["content"] = content
         shown = path.replace(":path}", "}")
-        parameters: list[dict[str, Any]] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in re.findall(r"{(\w+)}", shown)
-        ]
-        if method == "GET":
-            queries = QUERIES.get(path, {}).items()
-            parameters += [{"name": name, "in": "query", "schema": {"type": kind}} for name, kind in queries]
-        if parameters:
-            operation["parameters"] = parameters
+        places = [("path", name, {"type": "string"}) for name in re.findall(r"\{(\w+)\}", shown)]
+        places += [("query", name, schema) for name, schema in QUERIES.get((method, path), {}).items()]
+        if places:
+            operation["parameters"] = [
+                {"name": name, "in": place, "required": place == "path", "schema": schema}
+                for place, name, schema in places
+            ]
         paths.setdefault(shown, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
