@@ -374,6 +374,7 @@ BAD: list[tuple[Json, int, str]] = [
     ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, 400, "input"),
     ({"input": "x " * 600}, 400, "input_tokens"),
     ({"input": [{"type": "item_reference", "id": "msg_0_0"}]}, 404, "input"),
+    ({"input": [{"type": "web_search_call", "action": "x" * (17 << 20)}]}, 400, "input"),
     ({"model": "other"}, 404, "model"),
     ({"previous_response_id": "resp_0"}, 404, "previous_response_id"),
     ({"max_output_tokens": 0}, 400, "max_output_tokens"),

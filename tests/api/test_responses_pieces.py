@@ -289,7 +289,10 @@ def test_the_store_forgets_the_oldest_finished_ones() -> None:
     running.finish()
     store.settle(running)
     assert store.get("resp_r", None) is running
-    assert store.item("msg_r_0", None)["id"] == "msg_r_0"
+    find = store.finder(None)
+    assert find("msg_r_0")["id"] == "msg_r_0"
+    with pytest.raises(ClientError, match="twice"):
+        find("msg_r_0")
 
 
 def test_the_store_knows_whose_a_response_is() -> None:
@@ -301,7 +304,7 @@ def test_the_store_knows_whose_a_response_is() -> None:
         with pytest.raises(NotFoundError):
             store.get("resp_a", tenant)
         with pytest.raises(NotFoundError):
-            store.item("msg_a_0", tenant)
+            store.finder(tenant)("msg_a_0")
     store.delete(mine)
     store.settle(mine)
     with pytest.raises(NotFoundError):

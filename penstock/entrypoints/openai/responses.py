@@ -23,7 +23,7 @@ from penstock.entrypoints.openai.responses_input import chat_messages, continues
 from penstock.entrypoints.openai.responses_output import EventLog
 from penstock.entrypoints.openai.responses_request import chat_request, check, renamed
 from penstock.entrypoints.openai.responses_run import Run
-from penstock.entrypoints.openai.responses_store import ResponseStore, StoredResponse
+from penstock.entrypoints.openai.responses_store import MAX_INPUT_BYTES, ResponseStore, StoredResponse
 from penstock.entrypoints.openai.responses_truncation import open_truncated
 from penstock.entrypoints.openai.responses_types import (
     DeletedResponse,
@@ -63,6 +63,12 @@ class Responses:
                 self._store.check_room()
             items, chat = self._prepared(request, body, key, stream=bool(body.stream) or in_background)
             kept = _encode(items)
+            if body.store is not False and len(kept) > MAX_INPUT_BYTES:
+                raise ClientError(
+                    f"the input and what came before it have more than {MAX_INPUT_BYTES} bytes, too many to be kept: "
+                    "set `store` to false.",
+                    "input",
+                )
             # What is echoed can be written: nothing may fail between the engine and the reader.
             _encode([[[body.tools, body.tool_choice, body.text, body.reasoning]]])
             conversation = await open_truncated(request, service, chat, "resp_" + key, body.truncation == "auto")
@@ -165,7 +171,7 @@ class Responses:
             if not previous.finished:
                 raise ClientError("The previous response is still in progress.", "previous_response_id")
             items = previous.input() + previous.output()
-        items += read_items(body.input, key, lambda item_id: self._store.item(item_id, tenant))
+        items += read_items(body.input, key, self._store.finder(tenant))
         chat = chat_request(body, chat_messages(items, body.instructions), stream)
         if continues_last(items):
             chat.continue_final_message = True

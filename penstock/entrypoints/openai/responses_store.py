@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from penstock.errors import NotFoundError, OverloadedError
+from penstock.errors import ClientError, NotFoundError, OverloadedError
 
 Json = dict[str, Any]
 
 MAX_RESPONSES = 4096
 MAX_BYTES = 256 << 20
+MAX_INPUT_BYTES = 16 << 20  # of one response that is kept, with all that came before
 
 _decode = msgspec.json.Decoder().decode
 
@@ -181,17 +182,27 @@ class ResponseStore:
         if entry is not None:
             self._bytes -= entry[1]
 
-    def item(self, item_id: str, tenant: str | None) -> Json:
-        """An output or input item of a finished response; its id says which one.
+    def finder(self, tenant: str | None) -> Callable[[str], Json]:
+        """A function that finds items of finished responses by their ids, for one request; an id says whose it is.
 
-        Raises:
-            NotFoundError: there is none.
+        It raises NotFoundError if there is no such item, and ClientError if it was found before: what is short as a
+        reference must not be repeated into a text without bounds.
         """
-        parts = item_id.split("_")
-        entry = self._finished.get(f"resp_{parts[1]}") if len(parts) > 2 else None
-        if entry is not None and entry[0].tenant == tenant:
-            stored = entry[0]
-            for item in stored.output() + stored.input():
-                if item.get("id") == item_id:
-                    return item
-        raise NotFoundError(f"Item with id '{item_id[:80]}' not found.", "input")
+        known: dict[str, dict[str, Json]] = {}
+        found: set[str] = set()
+
+        def find(item_id: str) -> Json:
+            if item_id in found:
+                raise ClientError(f"Item with id '{item_id[:80]}' is referenced twice.", "input")
+            found.add(item_id)
+            response_id = "resp_" + "".join(item_id.split("_")[1:2])
+            if response_id not in known:
+                stored, _ = self._finished.get(response_id, (None, 0))
+                mine = stored is not None and stored.tenant == tenant
+                items = stored.input() + stored.output() if mine and stored is not None else []
+                known[response_id] = {str(item.get("id")): item for item in items}
+            if item_id not in known[response_id]:
+                raise NotFoundError(f"Item with id '{item_id[:80]}' not found.", "input")
+            return known[response_id][item_id]
+
+        return find
