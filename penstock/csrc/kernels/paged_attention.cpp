@@ -118,12 +118,15 @@ class Item {
 
   void compute(float* partials, int64_t partial_floats) {
     load_queries();
-    if (item_.partial < 0) clear(all_, 1);
+    const bool alone = item_.partial < 0 && item_.stop_run - item_.first_run == 1;
+    if (item_.partial < 0 && !alone) clear(all_, 1);
     for (int64_t run = item_.first_run; run < item_.stop_run; ++run) {
       clear(run_, W);
       add_run(run);
       for (int64_t r = 0; r < rows_; ++r) run_.norm[r] = sum(load<Type::f32>(run_.norm + r * W));
-      if (item_.partial < 0) {
+      if (alone) {
+        all_ = run_;  // what adding it to nothing gives
+      } else if (item_.partial < 0) {
         for (int64_t r = 0; r < rows_; ++r) merge(r, run_);
       } else {
         keep(partials + (item_.partial * a_.store.heads + head_) * partial_floats);
