@@ -27,6 +27,7 @@ PROBLEMS = {
     "single_label_classification": "softmax",
     "multi_label_classification": "sigmoid",
 }
+UNLIMITED = 10**9  # larger numbers stand for no limit
 T = TypeVar("T")
 
 
@@ -102,14 +103,15 @@ def label_method(config: HFConfig) -> str:
     return str(method)
 
 
-def classifier_activation(config: HFConfig, num_labels: int) -> str:
+def classifier_activation(config: HFConfig, num_labels: int, model_dir: str) -> str:
     """What makes scores of a classifier's logits: identity, sigmoid or softmax.
 
     A cross-encoder's own function comes first, then the kind of problem it was trained for; one label is a sigmoid,
     several are a softmax.
     """
     nested = config.values.get("sentence_transformers")
-    named = nested.get("activation_fn") if isinstance(nested, dict) else None
+    named = _optional(Path(model_dir) / "config_sentence_transformers.json").get("activation_fn")
+    named = named or (nested.get("activation_fn") if isinstance(nested, dict) else None)
     named = named or config.values.get("sbert_ce_default_activation_function")
     if named is not None:
         found = _activation(str(named))
@@ -131,10 +133,10 @@ def read_sentence_modules(model_dir: str) -> SentenceModules | None:
     folder = Path(model_dir)
     if not (folder / "modules.json").is_file():
         return None
-    pooling, dense, normalize, root = None, [], False, folder
+    pooling, dense, normalize, root, unknown = None, [], False, folder, []
     for module in read_list(folder / "modules.json"):
         kind = str(module.get("type", "")).rpartition(".")[2] if isinstance(module, dict) else ""
-        path = folder / str(module.get("path", "")) if kind else folder
+        path = _inside(folder, str(module.get("path", "")) if kind else "")
         if kind == "Transformer":
             root = path
         elif kind == "Pooling":
@@ -144,17 +146,26 @@ def read_sentence_modules(model_dir: str) -> SentenceModules | None:
         elif kind == "Normalize":
             normalize = True
         elif kind != "Dropout":
-            raise StartError(f"{folder / 'modules.json'}: a module of type {module!r} is not supported.")
+            unknown.append(module)
     if pooling is None:
-        return None
+        return None  # a cross-encoder, say
+    if unknown:
+        raise StartError(f"{folder / 'modules.json'}: a module of type {unknown[0]!r} is not supported.")
     return SentenceModules(
         pooling,
         tuple(dense),
         normalize,
-        _setting(root, "max_seq_length", int),
+        _setting(root, "max_seq_length", int) or _tokenizer_limit(root),
         bool(_setting(root, "do_lower_case", bool)),
         _default_prompt(folder / "config_sentence_transformers.json"),
     )
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A folder of the model, and of nobody else."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise StartError(f"{folder / 'modules.json'}: {name!r} is not a folder of the model.")
+    return folder / name
 
 
 def _pooling(path: Path) -> str:
@@ -193,6 +204,12 @@ def _setting(folder: Path, key: str, kind: type[T]) -> T | None:
         if type(value) is kind and value:
             return value
     return None
+
+
+def _tokenizer_limit(folder: Path) -> int | None:
+    """The longest text as newer versions write it down."""
+    value = _optional(folder / "tokenizer_config.json").get("model_max_length")
+    return value if isinstance(value, int) and 0 < value < UNLIMITED else None
 
 
 def _default_prompt(path: Path) -> str | None:

@@ -188,7 +188,7 @@ def pooling_config(
         sequence=own.pooling if own else "last" if shape.encoder is None else _encoder_pooling(config, shape),
         tokens="step" if is_prm else "all",
         use_activation=own.normalize if own else not rewards,
-        activation="softmax" if is_prm else _activation(config, shape),
+        activation="softmax" if is_prm else _activation(config, shape, model_dir),
         labels=read_labels(config) if len(read_labels(config)) == shape.num_labels else _numbered(shape.num_labels),
         dense=dense,
         size=size,
@@ -210,12 +210,12 @@ def _encoder_pooling(config: HFConfig, shape: ModelShape) -> str:
     return config.choice("classifier_pooling", words, "cls") if shape.head == "sequence" else "cls"
 
 
-def _activation(config: HFConfig, shape: ModelShape) -> str:
+def _activation(config: HFConfig, shape: ModelShape, model_dir: str) -> str:
     if shape.head == "reward":
         return "identity"
     if shape.label_tokens:
         return "sigmoid" if shape.num_labels == 1 else "softmax"
-    return classifier_activation(config, shape.num_labels)
+    return classifier_activation(config, shape.num_labels, model_dir)
 
 
 def _numbered(count: int) -> tuple[str, ...]:

@@ -116,7 +116,9 @@ def test_modules_of_sentence_transformers(tmp_path: Path) -> None:
     torch.manual_seed(5)
     dense = torch.nn.Linear(32, 20)
     add_sentence_modules(tmp_path, {"pooling_mode_mean_tokens": True}, dense=dense)
-    (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 12}))
+    limits = (tmp_path / "sentence_bert_config.json", tmp_path / "tokenizer_config.json")
+    limits[0].write_text(json.dumps({"max_seq_length": 12}))
+    limits[1].write_text(json.dumps(json.loads(limits[1].read_text()) | {"model_max_length": 30}))
     llm = open_llm(tmp_path)
     with torch.inference_mode():
         wants = [torch.tanh(dense(checkpoint.hidden(text).mean(0))) for text in TEXTS[:2]]
@@ -129,6 +131,8 @@ def test_modules_of_sentence_transformers(tmp_path: Path) -> None:
     (cut,) = llm.embed(TEXTS[2], use_tqdm=False, truncate_prompt_tokens=-1)
     ids = checkpoint.tokenizer.encode(TEXTS[2]).ids
     assert cut.prompt_token_ids == [*ids[:11], ids[-1]]
+    limits[0].unlink()
+    assert open_llm(tmp_path).engine.config.model.max_model_len == 30
     last = open_llm(tmp_path, pooler_config={"pooling_type": "LAST", "normalize": False}, max_model_len=LENGTH)
     with torch.inference_mode():
         close(

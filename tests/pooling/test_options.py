@@ -97,6 +97,38 @@ def test_what_is_refused(values: dict[str, Any], options: dict[str, Any], messag
         resolved(tmp_path, values, **options)
 
 
+def test_files_of_a_cross_encoder(tmp_path: Path) -> None:
+    """Its modules pool nothing, and a file of its own names the function."""
+    (tmp_path / "modules.json").write_text(
+        json.dumps([{"type": "x.Transformer", "path": ""}, {"type": "x.LogitScore"}])
+    )
+    named = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(named))
+    pooling = resolved(tmp_path, BERT | {"num_labels": 1}).pooling
+    assert pooling is not None
+    assert pooling.activation == "identity"
+    assert resolved(tmp_path, LLAMA).pooling is None
+
+
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        ([{"type": "x.Pooling", "path": "../other"}], "not a folder of the model"),
+        ([{"type": "x.Pooling", "path": "/etc"}], "not a folder of the model"),
+        ([{"type": "x.Pooling", "path": "2"}, {"type": "x.LSTM", "path": ""}], "LSTM.*is not supported"),
+        ({}, "must hold a JSON list"),
+        ([{"type": "x.Pooling", "path": "1"}], "pooling by pooling_mode_max_tokens is not supported"),
+    ],
+)
+def test_modules_that_are_refused(modules: Any, message: str, tmp_path: Path) -> None:
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    for folder, mode in (("1", "pooling_mode_max_tokens"), ("2", "pooling_mode_cls_token")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text(json.dumps({mode: True}))
+    with pytest.raises(StartError, match=message):
+        resolved(tmp_path, LLAMA)
+
+
 def test_settings_of_the_pooler(tmp_path: Path) -> None:
     settings = {"pooling_type": "mean", "logit_mean": 1.5, "logit_sigma": 2, "use_activation": False}
     pooling = resolved(tmp_path, BERT, pooler_config=settings).pooling
