@@ -23,7 +23,7 @@ def check_parsers(args: ServerArgs) -> None:
             load_plugin(plugin)
     if args.tool_call_parser not in (AUTO, NONE):
         TOOL_PARSERS.get(args.tool_call_parser)
-    if args.reasoning_parser not in (AUTO, None):
+    if args.reasoning_parser and args.reasoning_parser != AUTO:
         REASONING_PARSERS.get(args.reasoning_parser)
     if args.enable_auto_tool_choice and args.tool_call_parser == NONE:
         raise StartError("--enable-auto-tool-choice needs a --tool-call-parser, and that is none.")
