@@ -97,7 +97,7 @@ REFUSED = {
         aggregate-engine-logging:bool ec-transfer-config:json ec-manager-config:json
         """,
     "its front and its engine are one process each": """
-        disable-frontend-multiprocessing:bool api-server-count/-asc:int=1 renderer-num-workers:int=1
+        api-server-count/-asc:int=1 renderer-num-workers:int=1
         tokenizer-pool-size:int=0
         """,
     "it has its own worker and its own scheduler": """

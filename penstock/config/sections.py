@@ -252,6 +252,9 @@ class NetworkOptions:
         [], 'Import path of an ASGI middleware class or of an async "http" function; may be given more than once.'
     )
     disable_fastapi_docs: bool = option(False, "Do not serve /docs, /redoc and /openapi.json.")
+    disable_frontend_multiprocessing: bool = option(
+        False, "Run the engine on a thread of the server's process, not in one of its own: slower, but one process."
+    )
     shutdown_timeout: float = option(
         30.0, "Seconds that running requests get to finish after SIGTERM; 0: none.", flags=("--drain-timeout",)
     )

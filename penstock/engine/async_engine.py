@@ -40,6 +40,7 @@ class AsyncLLM:
     Args:
         config: everything decided.
         stats: what is counted goes here; None counts nothing.
+        core_on_thread: run the core on a thread of this process.
 
     Attributes:
         config, stats: as given.
@@ -47,7 +48,7 @@ class AsyncLLM:
         chat_template: the model's own; `.exists` says whether there is one.
     """
 
-    def __init__(self, config: EngineConfig, stats: StatsRecorder | None = None):
+    def __init__(self, config: EngineConfig, stats: StatsRecorder | None = None, core_on_thread: bool = False):
         self.config = config
         self.stats = stats
         path = config.model.tokenizer_path
@@ -56,16 +57,18 @@ class AsyncLLM:
         self._inputs = InputProcessor.for_model(config.model, self.tokenizer, config.structured)
         self._pooling = None if config.pooling is None else PoolingInputs(config)
         self._outputs = OutputProcessor(stats)
-        self._core = CoreSupervisor(config, self._on_outputs, self._fail_open, self._working_since)
+        self._core = CoreSupervisor(config, self._on_outputs, self._fail_open, self._working_since, core_on_thread)
         self._pending: deque[EngineOutput] = deque()
         self._pump_scheduled = False
         self._last_submit = 0.0
         self._drained = asyncio.Event()
 
     @classmethod
-    def from_engine_args(cls, args: EngineArgs, stats: StatsRecorder | None = None) -> AsyncLLM:
+    def from_engine_args(
+        cls, args: EngineArgs, stats: StatsRecorder | None = None, core_on_thread: bool = False
+    ) -> AsyncLLM:
         """Decide the configuration and read the tokenizer; starts nothing."""
-        return cls(resolve(args, usage="server"), stats)
+        return cls(resolve(args, usage="server"), stats, core_on_thread)
 
     @classmethod
     def from_config(cls, config: EngineConfig, stats: StatsRecorder | None = None) -> AsyncLLM:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import penstock
 from penstock import envs
@@ -36,10 +36,25 @@ from penstock.engine.messages import (
 )
 from penstock.errors import ClientError, EngineDeadError, PenstockError, StartError
 from penstock.observability.logging import get_logger
+from penstock.plugins import load_object
 
 logger = get_logger(__name__)
 
+CORE_THREAD = "penstock.engine.core_thread:CoreThread"  # loads what a core needs, so only where it is wanted
 STOP_GRACE_S = 5.0  # a core in the middle of a step gets this long before it is killed
+
+
+class CoreProcess(Protocol):
+    """What runs a core: a `subprocess.Popen`, or something that looks like one."""
+
+    pid: int
+
+    @property
+    def stdin(self) -> IO[bytes] | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def kill(self) -> None: ...
 
 
 class CoreClient:
@@ -51,6 +66,7 @@ class CoreClient:
         on_dead: called once if the process ends or fails without having been asked to stop.
         log_level: of the core's log.
         on_ready: called when the core is ready.
+        on_thread: run the core on a thread of this process.
 
     Attributes:
         loading: (what, fraction) of the last progress report.
@@ -65,19 +81,21 @@ class CoreClient:
         on_dead: Callable[[PenstockError], None],
         log_level: str = "info",
         on_ready: Callable[[], None] | None = None,
+        on_thread: bool = False,
     ):
         self._config = config
         self._on_outputs = on_outputs
         self._on_dead = on_dead
         self._log_level = log_level
         self._on_ready = on_ready
+        self._on_thread = on_thread
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._call_ids = itertools.count()
         self._over = False
         self._folder: Path | None = None
         self._channel: FrontChannel | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: CoreProcess | None = None
         self.loading = ("starting", 0.0)
         self.ready_info: Ready | None = None
         self.started = self.last_message = time.monotonic()
@@ -91,7 +109,8 @@ class CoreClient:
         self._folder = make_socket_folder()
         try:
             self._channel = FrontChannel(self._folder, self._on_message)
-            self._process = _spawn(self._channel.address)
+            start: Callable[[str], CoreProcess] = load_object(CORE_THREAD) if self._on_thread else _spawn
+            self._process = start(self._channel.address)
         except StartError:
             self._over = True
             self._release()
@@ -155,7 +174,7 @@ class CoreClient:
         """Kill a process that is stuck; `on_dead` follows."""
         self._die(EngineDeadError(why))
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+    def _watch(self, process: CoreProcess) -> None:
         """On a thread of its own: tell the loop when the process has ended."""
         status = process.wait()
         with contextlib.suppress(RuntimeError):  # the loop is closed; nobody waits any more

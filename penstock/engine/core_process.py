@@ -115,15 +115,20 @@ class CoreLoop:
         self._changed = False
 
 
-def serve(channel: CoreChannel) -> int:
-    """Load and run; the exit status."""
+def serve(channel: CoreChannel, own_process: bool = True) -> int:
+    """Load and run; the exit status.
+
+    Args:
+        own_process: this process is the core's alone, so its log is, too.
+    """
     channel.send(Hello())
     executors.get("uni")  # imports torch, which takes a second or two, while the front gets ready to answer
     start = channel.receive(None)
     if not isinstance(start, Start):
         logger.error("The front's first message was not a Start")
         return 1
-    setup(start.log_level, "EngineCore")
+    if own_process:
+        setup(start.log_level, "EngineCore")
     core: EngineCore | None = None
     try:
         core = build_core(start.config, lambda what, fraction: channel.send(Loading(what, fraction)))

@@ -55,6 +55,7 @@ class CoreSupervisor:
         on_outputs: called for every step's outputs.
         on_gone: called when a core is gone, before the next one starts: what it worked on is lost.
         working_since: monotonic time at which the core got work after it had none; None while it has none.
+        on_thread: run it on a thread of this process.
 
     Attributes:
         watch_every_s: seconds between two looks at whether the core makes progress.
@@ -70,8 +71,10 @@ class CoreSupervisor:
         on_outputs: Callable[[CoreOutputs], None],
         on_gone: Callable[[EngineDeadError], None],
         working_since: Callable[[], float | None],
+        on_thread: bool = False,
     ):
         self._config = config
+        self._on_thread = on_thread
         self._on_outputs = on_outputs
         self._on_gone = on_gone
         self._working_since = working_since
@@ -182,7 +185,9 @@ class CoreSupervisor:
     def _spawn(self) -> None:
         level = logging.getLevelName(logger.getEffectiveLevel()).lower()
         self._ready_or_over.clear()
-        self._client = CoreClient(self._config, self._on_outputs, self._on_dead, level, on_ready=self._on_ready)
+        self._client = CoreClient(
+            self._config, self._on_outputs, self._on_dead, level, on_ready=self._on_ready, on_thread=self._on_thread
+        )
         self._client.start()
 
     def _on_ready(self) -> None:

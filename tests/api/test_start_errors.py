@@ -26,7 +26,7 @@ from penstock.errors import StartError
         (["--middleware", "nothing.at.all"], "nothing.at.all"),
         (["--log-config-file", "/nowhere/x"], "--log-config-file"),
         (["--chat-template", "/nowhere/x"], "--chat-template"),
-        (["--disable-frontend-multiprocessing"], "--disable-frontend-multiprocessing"),
+        (["--api-server-count", "2"], "--api-server-count"),
         (["--uds", "/nowhere/at/all"], "--uds"),
     ],
 )

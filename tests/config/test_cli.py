@@ -94,6 +94,7 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "enable_force_include_usage": (["--enable-force-include-usage"], True),
     "enable_server_load_tracking": (["--enable-server-load-tracking"], True),
     "enable_tokenizer_info_endpoint": (["--enable-tokenizer-info-endpoint"], True),
+    "disable_frontend_multiprocessing": (["--disable-frontend-multiprocessing"], True),
     "stream_interval": (["--stream-interval", "5"], 5),
     "sse_keep_alive_interval": (["--sse-keep-alive-interval", "1"], 1.0),
     "tool_call_parser": (["--tool-call-parser", "hermes"], "hermes"),

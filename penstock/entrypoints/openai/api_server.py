@@ -78,8 +78,9 @@ def init_app(engine_args: EngineArgs | None = None, server_args: ServerArgs | No
     """
     application = _default_app()
     engine_args = engine_args or EngineArgs()
-    stats, engine = _make_engine(engine_args)
-    application.state.front = _make_front(engine, engine_args, server_args or application.state.args, stats)
+    server_args = server_args or application.state.args
+    stats, engine = _make_engine(engine_args, server_args)
+    application.state.front = _make_front(engine, engine_args, server_args, stats)
     return application
 
 
@@ -115,7 +116,7 @@ async def serve(engine_args: EngineArgs, args: ServerArgs) -> int:
     sock = sockets.bind_unix(args.uds) if args.uds else sockets.bind(args.host, args.port)
     try:
         sockets.raise_file_limit()
-        stats, engine = _make_engine(engine_args)
+        stats, engine = _make_engine(engine_args, args)
         return await serve_engine(engine, engine_args, args, stats, sock)
     finally:
         sock.close()
@@ -202,9 +203,9 @@ class _Stopper:
         self._server.stop()
 
 
-def _make_engine(engine_args: EngineArgs) -> tuple[StatsRecorder, LivingEngine]:
+def _make_engine(engine_args: EngineArgs, args: ServerArgs) -> tuple[StatsRecorder, LivingEngine]:
     stats = StatsRecorder(histograms=not engine_args.disable_log_stats)
-    engine = AsyncLLM.from_engine_args(engine_args, stats)
+    engine = AsyncLLM.from_engine_args(engine_args, stats, args.disable_frontend_multiprocessing)
     stats.set_limit(engine.config.model.max_model_len)
     return stats, engine
 
