@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 
 from penstock.engine.core_process import serve
 from penstock.engine.ipc import CoreChannel
 from penstock.engine.messages import Shutdown, ToCore
 
 LOOK_EVERY_MS = 500  # an idle core looks this often whether it is to end
+FLUSH_S = 0.2  # its last words get so long to arrive before it counts as ended; a process's exit waits for them itself
 STUCK_S = 30.0  # whoever waits for one that does not end waits no longer than this
 
 
@@ -55,6 +57,7 @@ class CoreThread:
             self._status = serve(channel, own_process=False)
         finally:
             channel.close()
+            time.sleep(FLUSH_S)
 
 
 class _EndingChannel(CoreChannel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -9,10 +11,18 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
-from servers import RunningServer, run_server
+from servers import ROOT, RunningServer, run_server
 
 BODY: dict[str, Any] = {"prompt": ["Once", "The sky"], "max_tokens": 12, "seed": 3, "n": 2, "logprobs": 2}
+
+
+def test_a_start_that_fails_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "penstock", "serve", "--disable-frontend-multiprocessing", "--port", "0"]
+    command += ["--host", "127.0.0.1", "--kv-cache-memory-bytes", "1000"]
+    assert subprocess.run(command, cwd=ROOT, timeout=60).returncode == 1
+    assert "penstock: " in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_one_process_answers_as_two(server: RunningServer, tmp_path: Path) -> None:
