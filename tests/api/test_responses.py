@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -542,3 +543,20 @@ def test_the_bundled_model_thinks(client: openai.OpenAI) -> None:
     assert [s.text for s in reasoning.summary] == [thought]
     assert response.usage is not None
     assert response.usage.output_tokens_details.reasoning_tokens > 0
+
+
+def test_cancelling_frees_the_engine(served: RunningServer, client: openai.OpenAI) -> None:
+    def running() -> float:
+        text = httpx.get(served.url + "/metrics").text
+        gauges = re.findall(r"^penstock:(?:num_requests_running|kv_cache_usage_perc)\{.*\} (\S+)$", text, re.MULTILINE)
+        assert len(gauges) == 2
+        return sum(map(float, gauges))
+
+    fields: Any = {"model": MODEL, "input": "Tell a story.", "max_output_tokens": 2000}
+    made = [
+        client.responses.create(**fields, background=True, extra_body={"ignore_eos": True, "seed": n}) for n in range(4)
+    ]
+    until(lambda: running() > 1)
+    assert {client.responses.cancel(m.id).status for m in made} == {"cancelled"}
+    until(lambda: running() == 0)
+    assert all(client.responses.retrieve(m.id).status == "cancelled" for m in made)
