@@ -172,6 +172,14 @@ def test_a_turn_of_the_assistant_is_one_message() -> None:
     ]
 
 
+def test_what_is_said_before_the_user_is_one_message() -> None:
+    rules = {"role": "developer", "content": [{"type": "input_text", "text": t} for t in ("No jokes.", "No fun.")]}
+    messages = chat_messages(read(rules, USER, rules), "Be brief.")
+    assert messages[:2] == [{"role": "system", "content": "Be brief.\n\nNo jokes.\nNo fun."}, USER]
+    assert messages[2]["role"] == "developer"
+    assert chat_messages(read({"role": "developer", "content": "x"}), None) == [{"role": "developer", "content": "x"}]
+
+
 def test_what_comes_later_in_a_turn_begins_another_message() -> None:
     said = {"role": "assistant", "content": "So."}
     messages = chat_messages(read(CALL, said, THOUGHT, THOUGHT), None)

@@ -65,7 +65,7 @@ def chat_messages(items: list[Json], instructions: str | None) -> list[Json]:
             name = item.get("name") or names.get(item["call_id"])
             turn.add({**message, "name": name} if name else message)
     turn.end()
-    return turn.messages
+    return _with_one_head(turn.messages)
 
 
 def continues_last(items: list[Json]) -> bool:
@@ -73,6 +73,17 @@ def continues_last(items: list[Json]) -> bool:
     last = items[-1] if items else {}
     unfinished = last.get("status") in ("in_progress", "incomplete")
     return last.get("type") == "message" and last.get("role") == "assistant" and unfinished
+
+
+def _with_one_head(messages: list[Json]) -> list[Json]:
+    """What systems and developers say at the beginning as one message: most templates know one, and drop a second."""
+    end = next((i for i, m in enumerate(messages) if m["role"] not in ("system", "developer")), len(messages))
+    if end < 2:
+        return messages
+    texts = [
+        c if isinstance(c, str) else "\n".join(p["text"] for p in c) for c in (m["content"] for m in messages[:end])
+    ]
+    return [{"role": messages[0]["role"], "content": "\n\n".join(texts)}, *messages[end:]]
 
 
 class _Conversation:
