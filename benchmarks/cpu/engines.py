@@ -21,7 +21,7 @@ import psutil
 
 HERE = Path(__file__).resolve().parent
 OURS = "penstock"
-KV_BYTES = 3 << 30
+KV_BYTES = 5 << 29  # 23,000 tokens: all of W4, and little more than the warming up touches
 START_BYTES = 6 << 30
 
 
