@@ -89,9 +89,12 @@ class SyncEngine:
         return self._inputs.need_tokenizer()
 
     def tokenize(
-        self, prompts: Sequence[Prompt], add_special_tokens: bool = True
+        self, prompts: Sequence[Prompt], add_special_tokens: bool = True, truncate: int | None = None
     ) -> list[tuple[ParsedPrompt, list[int]]]:
         """Check prompts and tokenize all texts among them at once.
+
+        Args:
+            truncate: keep that many of a prompt's last tokens; -1 keeps what fits.
 
         Raises:
             ClientError: a prompt is of no known form, empty, too long or outside the vocabulary.
@@ -100,11 +103,11 @@ class SyncEngine:
         parsed = [inputs.parse(p) for p in prompts]
         texts = [p.text for p in parsed if p.token_ids is None and p.text is not None]
         for text in texts:
-            inputs.check_text(text)
+            inputs.check_text(text, truncate is not None)
         encoded = iter(inputs.need_tokenizer().encode_batch(texts, add_special_tokens) if texts else ())
         result = []
         for prompt in parsed:
-            ids = next(encoded) if prompt.token_ids is None else prompt.token_ids
+            ids = inputs.truncate(next(encoded) if prompt.token_ids is None else prompt.token_ids, truncate)
             inputs.check_ids(ids)
             result.append((prompt, ids))
         return result

@@ -17,7 +17,7 @@ from penstock.config.sections import EngineArgs
 from penstock.engine.input_processor import Prompt
 from penstock.engine.sync_engine import SyncEngine
 from penstock.entrypoints.llm_pooling import OfflinePooling
-from penstock.entrypoints.offline_runner import OfflineRunner, one_each
+from penstock.entrypoints.offline_runner import OfflineRunner, Tokenization, one_each
 from penstock.entrypoints.progress_bar import Progress
 from penstock.errors import ClientError, UnsupportedError
 from penstock.observability.prometheus import EngineCollector
@@ -74,6 +74,7 @@ class LLM:
         use_tqdm: Progress = True,
         lora_request: None = None,
         priority: Sequence[int] | int | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> list[RequestOutput]:
         """Complete prompts.
 
@@ -82,6 +83,8 @@ class LLM:
             sampling_params: for all, or one for each prompt; None for the model's defaults.
             use_tqdm: show a progress bar; or something to call instead of tqdm.
             priority: for all, or one for each prompt; lower runs first, with the priority policy.
+            tokenization_kwargs: may hold add_special_tokens, and truncate_prompt_tokens: keep so many of a prompt's
+                last tokens; -1 keeps what fits.
 
         Returns:
             One output per prompt, in their order.
@@ -91,7 +94,8 @@ class LLM:
             KeyboardInterrupt: after the step in which it came; the object stays usable.
         """
         _refuse_lora(lora_request)
-        return self._runner.run(_listed(prompts), self._params(sampling_params), priority, True, use_tqdm)
+        how = _tokenization(tokenization_kwargs, Tokenization())
+        return self._runner.run(_listed(prompts), self._params(sampling_params), priority, how, use_tqdm)
 
     def chat(
         self,
@@ -107,6 +111,7 @@ class LLM:
         continue_final_message: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> list[RequestOutput]:
         """Answer conversations.
 
@@ -132,7 +137,8 @@ class LLM:
             )
             for conversation in _conversations(messages)
         ]
-        return self._runner.run(texts, self._params(sampling_params), priority, False, use_tqdm)
+        how = _tokenization(tokenization_kwargs, Tokenization(add_special_tokens=False))
+        return self._runner.run(texts, self._params(sampling_params), priority, how, use_tqdm)
 
     def enqueue(
         self,
@@ -147,7 +153,7 @@ class LLM:
             Their ids. `wait_for_completion` gives their outputs.
         """
         _refuse_lora(lora_request)
-        return self._runner.enqueue(_listed(prompts), self._params(sampling_params), priority, True)
+        return self._runner.enqueue(_listed(prompts), self._params(sampling_params), priority, Tokenization())
 
     def enqueue_chat(
         self,
@@ -160,7 +166,8 @@ class LLM:
         """As `enqueue`, for conversations; `template_options` are those of `ChatTemplate.render`."""
         _refuse_lora(lora_request)
         texts = [self._chat_template.render(c, **template_options) for c in _conversations(messages)]
-        return self._runner.enqueue(texts, self._params(sampling_params), priority, False)
+        how = Tokenization(add_special_tokens=False)
+        return self._runner.enqueue(texts, self._params(sampling_params), priority, how)
 
     def wait_for_completion(self, *, use_tqdm: Progress = True) -> list[RequestOutput]:
         """Run what is enqueued; the outputs, in the order of enqueueing.
@@ -372,12 +379,13 @@ class LLM:
 
     def _pooler(self, keep: int | None, settings: Mapping[str, Any] | None) -> OfflinePooling:
         """What pools, with these settings of the tokenizer."""
-        settings = dict(settings or {})
-        keep = settings.pop("truncate_prompt_tokens", keep)
-        special = settings.pop("add_special_tokens", True)
-        if settings:
-            raise ClientError(f"tokenization_kwargs cannot have {next(iter(settings))!r}.", "tokenization_kwargs")
-        return OfflinePooling(self.engine, self._runner.run_pooling, add_special_tokens=special, truncate=keep)
+        how = _tokenization(settings, Tokenization(truncate=keep))
+        return OfflinePooling(
+            self.engine,
+            self._runner.run_pooling,
+            add_special_tokens=how.add_special_tokens,
+            truncate=how.truncate,
+        )
 
 
 def _listed(prompts: Any) -> Sequence[Prompt]:
@@ -394,6 +402,16 @@ def _conversations(messages: Sequence[Any]) -> Sequence[Any]:
     """A list of conversations, from one or many."""
     several = bool(messages) and not isinstance(messages[0], Mapping)
     return messages if several else [messages]
+
+
+def _tokenization(given: Mapping[str, Any] | None, default: Tokenization) -> Tokenization:
+    """`tokenization_kwargs`, over a default."""
+    settings = dict(given or {})
+    special = settings.pop("add_special_tokens", default.add_special_tokens)
+    keep = settings.pop("truncate_prompt_tokens", default.truncate)
+    if settings:
+        raise ClientError(f"tokenization_kwargs cannot have {next(iter(settings))!r}.", "tokenization_kwargs")
+    return Tokenization(special, keep)
 
 
 def _refuse_lora(lora_request: object) -> None:

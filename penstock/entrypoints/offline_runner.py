@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from penstock.engine.input_processor import Prompt
 from penstock.engine.pooling_request import Ids, OpenPooling
@@ -16,6 +16,13 @@ from penstock.entrypoints.progress_bar import Progress, ProgressBar
 from penstock.errors import ClientError
 from penstock.outputs import BeamSearchOutput, PoolingRequestOutput, RequestOutput
 from penstock.params import BeamSearchParams, PoolingParams, RequestOutputKind, SamplingParams
+
+
+class Tokenization(NamedTuple):
+    """How a text becomes ids: with the model's own tokens around it, and cut to how many; -1 for what fits."""
+
+    add_special_tokens: bool = True
+    truncate: int | None = None
 
 
 class OfflineRunner:
@@ -38,13 +45,14 @@ class OfflineRunner:
         prompts: Sequence[Prompt],
         params: SamplingParams | Sequence[SamplingParams],
         priority: Sequence[int] | int | None,
-        add_special_tokens: bool,
+        how: Tokenization,
         use_tqdm: Progress,
     ) -> list[RequestOutput]:
         """Generate; one output per prompt.
 
         Args:
             params, priority: for all, or one for each prompt.
+            how: texts become ids.
 
         Raises:
             ClientError: a prompt or parameter is not possible; nothing was generated then.
@@ -52,7 +60,7 @@ class OfflineRunner:
         requests: list[OpenRequest] = []
         with self.turn, InterruptBetweenSteps() as interrupt:
             try:
-                requests = self._admit(prompts, params, priority, add_special_tokens)
+                requests = self._admit(prompts, params, priority, how)
                 self._finish(requests, use_tqdm, interrupt)
                 return [output for r in requests if (output := r.take()) is not None]
             finally:
@@ -63,11 +71,11 @@ class OfflineRunner:
         prompts: Sequence[Prompt],
         params: SamplingParams | Sequence[SamplingParams],
         priority: Sequence[int] | int | None,
-        add_special_tokens: bool,
+        how: Tokenization,
     ) -> list[str]:
         """Admit them for `run_enqueued`; their ids. Errors are those of `run`."""
         with self.turn:
-            requests = self._admit(prompts, params, priority, add_special_tokens)
+            requests = self._admit(prompts, params, priority, how)
             self._enqueued += requests
         return [r.request_id for r in requests]
 
@@ -123,7 +131,7 @@ class OfflineRunner:
         prompts: Sequence[Prompt],
         params: SamplingParams | Sequence[SamplingParams],
         priority: Sequence[int] | int | None,
-        add_special_tokens: bool,
+        how: Tokenization,
     ) -> list[OpenRequest]:
         """All of them, or none if one is refused."""
         if self._engine.pooling is not None:
@@ -134,7 +142,7 @@ class OfflineRunner:
         priorities = one_each(0 if priority is None else priority, len(prompts), "priorities")
         # One output at the end is all that anybody sees here. Many prompts often share one params object.
         final = {id(p): p.clone(output_kind=RequestOutputKind.FINAL_ONLY) for p in each}
-        tokenized = self._engine.tokenize(prompts, add_special_tokens)
+        tokenized = self._engine.tokenize(prompts, how.add_special_tokens, how.truncate)
         requests: list[OpenRequest] = []
         try:
             for (parsed, ids), own, rank in zip(tokenized, each, priorities, strict=True):

@@ -45,6 +45,21 @@ def test_prompts_may_wait(llm: LLM) -> None:
     assert llm.engine.num_unfinished == 0
 
 
+def test_how_texts_become_tokens(llm: LLM) -> None:
+    ids = llm.get_tokenizer().encode("one two three four five six")
+    for keep, want in ((3, ids[-3:]), (-1, ids), (100, ids)):
+        settings = {"truncate_prompt_tokens": keep}
+        (output,) = llm.generate("one two three four five six", GREEDY, use_tqdm=False, tokenization_kwargs=settings)
+        assert output.prompt_token_ids == want
+    long = "word " * 1000  # more than the context
+    (output,) = llm.chat(
+        [{"role": "user", "content": long}], GREEDY, False, tokenization_kwargs={"truncate_prompt_tokens": -1}
+    )
+    assert len(output.prompt_token_ids) == 255
+    with pytest.raises(ClientError, match="padding"):
+        llm.generate("a", tokenization_kwargs={"padding": True})
+
+
 def test_workers_and_models_are_within_reach(llm: LLM) -> None:
     assert llm.collective_rpc("describe")[0]["platform"] == "cpu"
     assert llm.collective_rpc(lambda worker, x, y: (type(worker).__name__, x + y), args=(1,), kwargs={"y": 2}) == [
