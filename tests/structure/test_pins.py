@@ -11,13 +11,16 @@ from packaging.utils import canonicalize_name
 
 from servers import ROOT
 
-PINS = {
-    canonicalize_name(name): version
-    for name, version in re.findall(
-        r"^([A-Za-z0-9_.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M
-    )
-}
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+def pins(path: str) -> dict[str, str]:
+    """Name -> version."""
+    found = re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)$", (ROOT / path).read_text(encoding="utf-8"), re.M)
+    return {canonicalize_name(name): version for name, version in found}
+
+
+PINS = pins("constraints.txt")
+TOML = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = TOML["project"]
 REQUIREMENTS = [
     Requirement(text)
     for group in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
@@ -54,3 +57,11 @@ def test_pins_fit_the_ranges() -> None:
     for requirement in REQUIREMENTS:
         assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)]), str(requirement)
     assert PINS["torch"] == "2.13.0"
+
+
+def test_the_clients_of_other_projects_are_pinned() -> None:
+    pinned = pins("tests/clients/constraints.txt")
+    for text in TOML["dependency-groups"]["clients"]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), text
+    assert not pinned.keys() & {"torch", "openai", "transformers"}  # those are the ones that Penstock is tested with
