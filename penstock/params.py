@@ -144,11 +144,14 @@ class SamplingParams(msgspec.Struct, kw_only=True):
     # and where reasoning is: `structured_outputs` holds for what follows it.
     kept_special_token_ids: list[int] | None = None
     thinking: ThinkingParams | None = None
+    use_beam_search: bool = False  # as in vLLM's older versions; refused
     # Set by the input processor, not by users: bad words as token ids, and the model's end-of-sequence ids.
     bad_words_token_ids: list[list[int]] | None = None
     eos_token_ids: list[int] = []
 
     def __post_init__(self) -> None:
+        if self.use_beam_search:
+            raise ClientError("beam search is not a kind of sampling: use LLM.beam_search.", "use_beam_search")
         if isinstance(self.stop, str):
             self.stop = [self.stop]
         self.stop = self.stop or []

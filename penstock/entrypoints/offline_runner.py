@@ -111,6 +111,7 @@ class OfflineRunner:
         Args:
             at_once: prompts that are searched for at a time; None for all.
         """
+        self._need_generation("beam_search")
         tokenized = self._engine.tokenize(prompts)
         group = at_once or max(len(tokenized), 1)
         bar = ProgressBar(len(tokenized), use_tqdm)
@@ -134,8 +135,7 @@ class OfflineRunner:
         how: Tokenization,
     ) -> list[OpenRequest]:
         """All of them, or none if one is refused."""
-        if self._engine.pooling is not None:
-            raise ClientError("LLM.generate() is only supported for generative models; this one pools.", "model")
+        self._need_generation("generate")
         each = one_each(params, len(prompts), "params")
         if wrong := [p for p in each if not isinstance(p, SamplingParams)]:
             raise ClientError(f"sampling_params must be SamplingParams, not {wrong[0]!r}.", "sampling_params")
@@ -151,6 +151,10 @@ class OfflineRunner:
             self._engine.abort(requests)
             raise
         return requests
+
+    def _need_generation(self, method: str) -> None:
+        if self._engine.pooling is not None:
+            raise ClientError(f"LLM.{method}() is only supported for generative models; this one pools.", "model")
 
     def _finish(self, requests: Sequence[OpenRequest], use_tqdm: Progress, interrupt: InterruptBetweenSteps) -> None:
         """Run steps until these are all finished.

@@ -123,6 +123,8 @@ def test_what_cannot_be_searched_is_refused(ours: LLM) -> None:
     assert e.value.param == "beam_width"
     with pytest.raises(ClientError, match="'never'"):
         BeamSearchParams(beam_width=1, max_tokens=2, early_stopping="always")
+    with pytest.raises(ClientError, match=r"LLM\.beam_search"):
+        SamplingParams(use_beam_search=True)
     assert ours.engine.num_unfinished == 0
 
 
