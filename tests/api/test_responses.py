@@ -267,6 +267,13 @@ def test_truncation_drops_the_oldest_messages(fake: FakeServer) -> None:
     assert post(fake, **too_long).json()["error"]["param"] == "input_tokens"
 
 
+def test_an_answer_that_was_cut_off_goes_on(fake: FakeServer) -> None:
+    cut = post(fake, max_output_tokens=3).json()
+    assert post(fake, input=[], previous_response_id=cut["id"]).status_code == 200
+    prompt = fake.engine.tokenizer.decode(fake.engine.submitted[-1][0], skip_special_tokens=False)
+    assert prompt.endswith(text_of(cut))
+
+
 def test_what_was_said_before_is_known(fake: FakeServer) -> None:
     client = fake.openai()
     first = client.responses.create(model="fake", input="My name is Ann.", instructions="Be brief.")

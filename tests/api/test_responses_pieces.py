@@ -241,6 +241,7 @@ def test_an_unfinished_message_of_the_assistant_is_continued() -> None:
     assert continues_last(read(USER, said))
     assert not continues_last(read(said, USER))
     assert not continues_last(read(USER, {**said, "status": "completed"}))
+    assert not continues_last(read(USER, {**said, "content": " "}))
 
 
 @pytest.mark.parametrize(

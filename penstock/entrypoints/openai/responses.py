@@ -172,6 +172,8 @@ class Responses:
                 raise ClientError("The previous response is still in progress.", "previous_response_id")
             items = previous.input() + previous.output()
         items += read_items(body.input, key, self._store.finder(tenant))
+        if not items:
+            raise ClientError("input must not be empty.", "input")
         chat = chat_request(body, chat_messages(items, body.instructions), stream)
         if continues_last(items):
             chat.continue_final_message = True

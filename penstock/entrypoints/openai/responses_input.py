@@ -71,8 +71,9 @@ def chat_messages(items: list[Json], instructions: str | None) -> list[Json]:
 def continues_last(items: list[Json]) -> bool:
     """Whether the input ends in the middle of something that the assistant says: the answer goes on with it."""
     last = items[-1] if items else {}
-    unfinished = last.get("status") in ("in_progress", "incomplete")
-    return last.get("type") == "message" and last.get("role") == "assistant" and unfinished
+    if last.get("type") != "message" or last["role"] != "assistant":
+        return False
+    return last["status"] in ("in_progress", "incomplete") and bool(_joined_text(last["content"]).strip())
 
 
 def _with_one_head(messages: list[Json]) -> list[Json]:
@@ -137,7 +138,7 @@ def _read(item: Json, where: str, new_id: str, find: Find) -> Json:
     if kind == "message":
         result["role"] = role = _text_member(item, "role", where)
         result["content"] = _parts(item.get("content"), f"{where}.content", role)
-        result.setdefault("status", "completed")
+        result["status"] = item.get("status") or "completed"
     elif kind == "reasoning":
         for member in ("summary", "content"):
             if item.get(member) is not None:
