@@ -32,6 +32,7 @@ OTHER_TOOLS: list[Json] = [
     {"type": "local_shell"},
     {"type": "custom", "name": "apply_patch", "format": {"type": "text"}},
     {"type": "mcp", "server_label": "s", "server_url": "http://localhost"},
+    {"type": "namespace", "name": "agents", "description": "Others", "tools": []},
 ]
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 
