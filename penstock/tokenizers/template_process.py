@@ -109,6 +109,8 @@ class TemplateProcess:
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+            assert process.stdin is not None
+            process.stdin.close()
         return process
 
 
