@@ -80,7 +80,8 @@ def test_a_row_does_what_it_says(
     else:
         compat.apply(row.name, value, values)
     assert bool(values) == (row.verdict == "mapped")
-    assert len(caplog.records) == (row.verdict == "accepted")
+    said = {id(record) for record in caplog.records}  # pytest listens twice to a logger that did not pass its lines up
+    assert len(said) == (row.verdict == "accepted")
 
 
 @pytest.mark.parametrize(
