@@ -210,6 +210,7 @@ class Bench:
                     value = serving.front_us_per_token(result, worker_us)
                     everything = 1e6 * sum(result["cpu_s"].values()) / result["total_output_tokens"]
                     more = {"all_processes_us": everything, "worker_us": worker_us, "cpu_s": result["cpu_s"]}
+                    more["api_server_us"] = serving.api_server_us_per_token(result)
                     more["output_throughput"] = result["output_throughput"]
                     self._note(row="front", engine=f"{server.peer}-serve", round=number, value=value, **more)
         finally:

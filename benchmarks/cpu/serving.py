@@ -144,6 +144,12 @@ def front_us_per_token(result: dict[str, Any], worker_us: float) -> float:
     return float(1e6 * used / result["total_output_tokens"] - worker_us)
 
 
+def api_server_us_per_token(result: dict[str, Any]) -> float:
+    """CPU microseconds per streamed token of the process that serves HTTP."""
+    used = next(seconds for name, seconds in result["cpu_s"].items() if name.startswith("0:"))
+    return float(1e6 * used / result["total_output_tokens"])
+
+
 def worker_us_per_token(model: str, places: Places) -> float:
     """CPU microseconds per token inside Penstock's model runner, for steps like those of `FRONT`."""
     command = [sys.executable, str(engines.HERE / "worker_cpu.py"), str(places.models / model), *map(str, FRONT_SIZES)]
