@@ -1,4 +1,5 @@
-"""Other projects' clients and harnesses, unpatched, against real servers: lm-evaluation-harness, guidellm, LangChain.
+"""Other projects' clients and harnesses, unpatched, against real servers: lm-evaluation-harness, guidellm, LangChain,
+and schemathesis, which makes requests from the OpenAPI page.
 
 They live in an environment of their own, which `scripts/test_clients` makes before it runs this file.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,3 +163,13 @@ def test_guidellm(route: str, generator: RunningServer, tmp_path: Path) -> None:
     assert (tokens["min"], tokens["max"]) == (16, 16)
     assert metrics["prompt_token_count"]["successful"]["min"] >= 32
     assert metrics["time_to_first_token_ms"]["successful"]["mean"] > 0
+
+
+# schemathesis
+
+
+def test_schemathesis(generator: RunningServer, tmp_path: Path) -> None:
+    checks = ("--checks", "not_a_server_error", "--phases", "fuzzing", "--mode", "all", "--max-examples", "10")
+    page = generator.url + "/openapi.json"
+    said = run(tmp_path, "-m", "schemathesis.cli", "run", page, *checks, "--seed", "1")
+    assert re.search(r"(\d+) generated, \1 passed", said), said[-3000:]
