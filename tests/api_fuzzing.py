@@ -103,7 +103,12 @@ def _fault_of_success(content_type: str, answer: bytes) -> str:
                 continue
             data = json.loads(event)
             error = data.get("error") or (data.get("response") or {}).get("error")
-            if error and (error.get("code", 500) in (500, "server_error") or error.get("type") == "api_error"):
+            late = error and "deadline passed" in error.get("message", "")  # as the client asked for by a header
+            if (
+                error
+                and not late
+                and (error.get("code", 500) in (500, "server_error") or error.get("type") == "api_error")
+            ):
                 return f"error in a stream: {event[:300]!r}"
         return "" if events else "a stream without events"
     if content_type.startswith("application/json"):
