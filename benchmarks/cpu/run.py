@@ -65,7 +65,8 @@ class Bench:
     def wants(self, name: str) -> bool:
         return not self._patterns or any(fnmatchcase(name, p) for p in self._patterns)
 
-    def _note(self, **record: Any) -> None:
+    def note(self, **record: Any) -> None:
+        """Keep a record, and print it at once: what a run that was ended had measured can be rendered, too."""
         self.records.append(record)
         print(json.dumps(record), file=sys.stderr, flush=True)
 
@@ -82,7 +83,7 @@ class Bench:
     def _rates(self) -> None:
         command = [sys.executable, str(engines.HERE / "ceilings.py"), str(self._places.threads)]
         with self._alone():
-            self._note(rates=json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+            self.note(rates=json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
 
     def _specs(self, weights: str) -> list[EngineSpec]:
         """The engines that are wanted and can run; why others cannot is noted."""
@@ -91,7 +92,7 @@ class Bench:
             if spec.weights != weights or not self.wants(spec.name):
                 continue
             if reason := self._places.missing(spec):
-                self._note(missing=reason)
+                self.note(missing=reason)
             else:
                 found.append(spec)
         return found
@@ -114,25 +115,25 @@ class Bench:
     def _load(self, spec: EngineSpec) -> LoadedEngine | None:
         free = psutil.virtual_memory().available
         if free < NEEDED_BYTES:
-            self._note(engine=spec.name, error=f"not loaded: {free / 2**30:.1f} GiB of memory are left")
+            self.note(engine=spec.name, error=f"not loaded: {free / 2**30:.1f} GiB of memory are left")
             return None
         try:
             with self._alone():
                 engine = LoadedEngine(spec, self._places, self._logs / f"{spec.name}.log")
         except RuntimeError as e:
-            self._note(engine=spec.name, error=str(e))
+            self.note(engine=spec.name, error=str(e))
             return None
-        self._note(engine=spec.name, **engine.hello)
+        self.note(engine=spec.name, **engine.hello)
         return engine
 
     def _measure(self, row: Row, engine: LoadedEngine, number: int) -> None:
         with self._alone():
             answer = engine.measure(row.workload)
         if "error" in answer:
-            self._note(row=row.key, engine=engine.spec.name, round=number, error=answer["error"])
+            self.note(row=row.key, engine=engine.spec.name, round=number, error=answer["error"])
             return
         value = statistics.median(answer["values"])
-        self._note(row=row.key, engine=engine.spec.name, round=number, value=value, **answer)
+        self.note(row=row.key, engine=engine.spec.name, round=number, value=value, **answer)
 
     def _start(self) -> None:
         """Cold starts; where one takes long, it is not repeated."""
@@ -145,9 +146,9 @@ class Bench:
                     with self._alone():
                         start = engines.cold_start(spec, self._places, self._logs / f"{spec.name}-start.log")
                 except RuntimeError as e:
-                    self._note(row="W8", engine=spec.name, round=number, error=str(e))
+                    self.note(row="W8", engine=spec.name, round=number, error=str(e))
                     continue
-                self._note(row="W8", engine=spec.name, round=number, value=start.seconds, peak_mib=start.peak_mib)
+                self.note(row="W8", engine=spec.name, round=number, value=start.seconds, peak_mib=start.peak_mib)
                 if start.seconds > 15:
                     slow.add(spec.name)
 
@@ -157,13 +158,13 @@ class Bench:
             if not self.wants(f"{peer}-bf16"):
                 continue
             if not self._places.python(peer).exists():
-                self._note(missing=f"{peer}-serve: no {self._places.python(peer)}; benchmarks/cpu/peers.sh {peer}")
+                self.note(missing=f"{peer}-serve: no {self._places.python(peer)}; benchmarks/cpu/peers.sh {peer}")
                 continue
             try:
                 with self._alone():
                     opened.append(serving.Server(peer, model, self._places, self._logs / f"{peer}-serve.log"))
             except RuntimeError as e:
-                self._note(engine=f"{peer}-serve", error=str(e))
+                self.note(engine=f"{peer}-serve", error=str(e))
         return opened
 
     def _serve(self, with_rest: bool) -> None:
@@ -176,16 +177,16 @@ class Bench:
                     for row in goals.ROWS:
                         if row.weights == "serve":
                             value = result[row.workload]
-                            self._note(row=row.key, engine=f"{server.peer}-serve", round=number, value=value)
+                            self.note(row=row.key, engine=f"{server.peer}-serve", round=number, value=value)
                     kept = ("median_ttft_ms", "p99_ttft_ms", "median_tpot_ms", "p99_tpot_ms", "cpu_s")
-                    self._note(load=f"{server.peer}-serve", round=number, **{k: result[k] for k in kept})
+                    self.note(load=f"{server.peer}-serve", round=number, **{k: result[k] for k in kept})
             for server in opened if with_rest else []:
                 with self._alone():
                     rest = server.idle(20)
                 for key, name in (("idle", "idle_percent"), ("memory", "pss_mb")):
-                    self._note(row=key, engine=f"{server.peer}-serve", round=0, value=rest[name])
+                    self.note(row=key, engine=f"{server.peer}-serve", round=0, value=rest[name])
             if with_rest:
-                self._note(memory_bound=self._memory_bound())
+                self.note(memory_bound=self._memory_bound())
         finally:
             for server in opened:
                 server.close()
@@ -212,7 +213,7 @@ class Bench:
                     more = {"all_processes_us": everything, "worker_us": worker_us, "cpu_s": result["cpu_s"]}
                     more["api_server_us"] = serving.api_server_us_per_token(result)
                     more["output_throughput"] = result["output_throughput"]
-                    self._note(row="front", engine=f"{server.peer}-serve", round=number, value=value, **more)
+                    self.note(row="front", engine=f"{server.peer}-serve", round=number, value=value, **more)
         finally:
             for server in opened:
                 server.close()
@@ -280,7 +281,7 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as logs:
         bench = Bench(places, 1 if args.quick else args.rounds, patterns, args.lock, Path(logs))
-        bench.records.append({"machine": report.machine_facts(args.threads, {}), "arguments": shlex.join(sys.argv[1:])})
+        bench.note(machine=report.machine_facts(args.threads, {}), arguments=shlex.join(sys.argv[1:]))
         bench.run(rows)
     out = args.out
     if out is None and not (args.rows or args.engines or args.quick):
