@@ -87,9 +87,13 @@ class Worker:
         dtype, torch_device = _DTYPES[config.model.dtype], self._device.torch_device
         context = BuildContext(dtype=dtype, device=torch_device, max_len=config.model.max_model_len)
         self._model = build(config.model.shape, context)
-        load_weights(
-            self._model, config.model.path, config.model.load_format, lambda done: on_progress("loading weights", done)
-        )
+        with kernels.torch_threads(self._threads):
+            load_weights(
+                self._model,
+                config.model.path,
+                config.model.load_format,
+                lambda done: on_progress("loading weights", done),
+            )
         self._backend = create_backend(
             "auto", config.model.shape, config.cache.block_size, dtype, torch_device, config.cache.dtype
         )
