@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import os
 import subprocess
 import sys
@@ -21,8 +20,7 @@ import psutil
 
 HERE = Path(__file__).resolve().parent
 OURS = "penstock"
-KV_BYTES = 5 << 29  # 23,000 tokens: all of W4, and little more than the warming up touches
-START_BYTES = 6 << 30
+KV_BYTES = 3 << 30  # as vLLM's
 
 
 @dataclass(frozen=True)
@@ -236,14 +234,8 @@ def cold_start(spec: EngineSpec, places: Places, log: Path) -> ColdStart:
 
 
 def _warm(model: Path) -> None:
-    """Read a model's files, then touch as much memory as a start takes.
-
-    Files may have left the page cache, and a virtual machine gives memory that is free for seconds back to its host:
-    2.6 s of a start were seen to be the host's, by which engine came after a pause.
-    """
+    """Read a model's files: they may have left the page cache while other engines ran."""
     for file in model.iterdir() if model.is_dir() else [model]:
         with file.open("rb") as f:
             while f.read(1 << 24):
                 pass
-    touched = bytearray(START_BYTES)
-    touched[:: mmap.PAGESIZE] = bytes(len(range(0, START_BYTES, mmap.PAGESIZE)))
