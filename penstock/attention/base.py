@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -68,7 +68,12 @@ class AttentionBackend(ABC):
         dtype: type of queries, keys, values and of the output.
         device: where the KV memory lies.
         kv_dtype: type of the KV memory: bfloat16, float16, float32, fp8_e4m3, fp8_e5m2 or int8.
+
+    Attributes:
+        needs_lens: it reads the rows' lengths on the device, so that `AttentionStep.lens` spares it a copy.
     """
+
+    needs_lens: ClassVar[bool] = False
 
     def __init__(self, layout: HeadLayout, block_size: int, dtype: torch.dtype, device: torch.device, kv_dtype: str):
         self.layout = layout
@@ -97,6 +102,18 @@ class AttentionBackend(ABC):
     @abstractmethod
     def build(self, step: AttentionStep) -> Any:
         """Metadata that all layers share in this step."""
+
+    def build_padded(self, step: AttentionStep, max_context: int) -> Any:
+        """Metadata of a step that a captured graph replays with other lengths: one token in each row.
+
+        Nothing that is launched depends on more than the number of rows, the width of the block tables and
+        `max_context`; lengths, tables, slots and positions are read from the step's tensors when it runs, `lens`
+        included. Rows beyond the real ones have context length 0, slots in block 0 and finite numbers of no meaning.
+
+        Args:
+            max_context: no row's context is ever longer.
+        """
+        return self.build(step)
 
     @abstractmethod
     def attend(
