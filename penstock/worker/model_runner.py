@@ -15,6 +15,7 @@ from penstock.sampling.logprobs import list_logprobs
 from penstock.sampling.sampler import Sampled, Sampler
 from penstock.scheduler.plan import RowResult, StepPlan, StepResult, TokenLogprobs
 from penstock.structured.masks import Constraints
+from penstock.worker.forward import EagerForward, Forward
 from penstock.worker.input_batch import NO_PROMPT_LOGPROBS, InputBatch, StepRows
 from penstock.worker.pooling import PoolingRows
 from penstock.worker.step_inputs import StepInputs, build_inputs
@@ -33,6 +34,7 @@ class ModelRunner:
         device: where the model lies.
         constraints: of structured outputs; without them requests that ask for any are not to come here.
         pooler: of a model that pools and generates nothing.
+        forward: runs the model; None to call it step by step.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class ModelRunner:
         device: torch.device,
         constraints: Constraints | None = None,
         pooler: Pooler | None = None,
+        forward: Forward | None = None,
     ):
         self._model = model
+        self._forward = forward or EagerForward(model, backend)
         self._backend = backend
         self._vocab_size = vocab_size
         self._device = device
@@ -72,9 +76,7 @@ class ModelRunner:
             self._pooling.apply(plan)
             self._pool(plan, rows, inputs, results)
             return
-        attention = self._backend.bind(inputs.attention)
-        wanted_S = self._wanted(rows, inputs)
-        hidden_TH = self._model(inputs.token_ids_T, inputs.attention.positions_T, attention, wanted_S)
+        hidden_TH = self._forward.run(inputs.token_ids_T, inputs.attention, self._wanted(rows, inputs))
         for row, logprobs in self._prompt_logprobs(hidden_TH, rows, inputs):
             results[row].prompt_logprobs = logprobs
         if len(rows.sampling):
@@ -82,9 +84,7 @@ class ModelRunner:
 
     def _pool(self, plan: StepPlan, rows: StepRows, inputs: StepInputs, results: list[RowResult]) -> None:
         assert self._pooling is not None
-        attention = self._backend.bind(inputs.attention)
-        segments = () if inputs.segments_T is None else (None, inputs.segments_T)
-        hidden_TH = self._model(inputs.token_ids_T, inputs.attention.positions_T, attention, *segments)
+        hidden_TH = self._forward.run(inputs.token_ids_T, inputs.attention, None, inputs.segments_T)
         for row, pooled in self._pooling.take(hidden_TH, plan, rows, inputs, self._batch):
             results[row].pooled = pooled
 
