@@ -71,7 +71,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
     """
     for name in envs.unknown():
         logger.warning("%s is set, but there is no such variable.", name)
-    platform = _platform(args.device)
+    platform = platforms.current(args.device)
     path = _model_dir(args, args.model)
     tokenizer_path = _tokenizer_dir(args, path)
     shape, pooling = _shape(args, path, tokenizer_path)
@@ -122,13 +122,6 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         structured=structured_config(args.guided_decoding_backend, args.structured_outputs_config),
         pooling=pooling,
     )
-
-
-def _platform(device: str) -> Platform:
-    if device != "auto" and device not in platforms.PLATFORMS:
-        known = ", ".join(platforms.PLATFORMS.names())
-        raise StartError(f"--device {device} is not built into this version; it has auto, {known}.")
-    return platforms.current(device)
 
 
 def _model_dir(args: EngineArgs, model: str | None) -> str:
@@ -225,7 +218,8 @@ def _dtype(asked: str, shape: ModelShape, platform: Platform) -> str:
     if name != "auto":
         if name not in facts.supported_dtypes:
             known = ", ".join(facts.supported_dtypes)
-            raise StartError(f"--dtype {asked}: this {platform.name} computes only in {known}.")
+            name = facts.device_name or f"this {platform.name}"
+            raise StartError(f"--dtype {asked}: {name} computes only in {known}.")
         return name
     if shape.head != "vocabulary" and shape.dtype == "float32":
         return shape.dtype  # vectors are compared with those that others made

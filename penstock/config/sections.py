@@ -181,7 +181,9 @@ class SchedulerOptions:
 class DeviceOptions:
     TITLE = "Device"
 
-    device: str = option("auto", "What to run on. auto: the best that this machine and this version have.")
+    device: str = option(
+        "auto", "What to run on: cpu, or cuda, which is the first NVIDIA GPU that is visible. auto: cuda where it can."
+    )
     cpu_threads: int = option(0, "Threads that compute on the CPU; 0: one for each physical core allowed.")
 
 

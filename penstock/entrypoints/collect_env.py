@@ -82,17 +82,11 @@ def _python() -> Lines:
 
 
 def _gpu() -> Lines:
-    import torch
+    from penstock.platforms.cuda import CudaPlatform
 
-    if not torch.cuda.is_available():
-        return [("CUDA available", False)]
-    lines: Lines = [("CUDA available", True)]
-    for i in range(torch.cuda.device_count()):
-        props = torch.cuda.get_device_properties(i)
-        lines.append(
-            (f"GPU {i}", f"{props.name}, {props.total_memory >> 20} MiB, capability {props.major}.{props.minor}")
-        )
-    return lines
+    platform = CudaPlatform()
+    refusal = platform.refusal()
+    return [*platform.describe(), ("Usable", "yes" if refusal is None else f"no: {refusal}")]
 
 
 def _cpu() -> Lines:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from penstock.errors import StartError
-from penstock.loading.mapping import Finished, Slots
+from penstock.loading.mapping import Copy, Finished, Slots
 from penstock.loading.sources import WeightFile, weight_files
 
 LOAD_FORMATS = ("auto", "safetensors", "pt", "dummy")
@@ -20,7 +20,11 @@ DUMMY_SPREAD = 0.02  # standard deviation of made-up weights
 
 
 def load_weights(
-    model: nn.Module, model_dir: str, load_format: str = "auto", on_progress: Callable[[float], None] | None = None
+    model: nn.Module,
+    model_dir: str,
+    load_format: str = "auto",
+    on_progress: Callable[[float], None] | None = None,
+    copy: Copy = torch.Tensor.copy_,
 ) -> None:
     """Fill every weight of `model` and finish its layers for use.
 
@@ -28,6 +32,7 @@ def load_weights(
         load_format: "auto" (safetensors, else .bin/.pt), "safetensors", "pt" or "dummy" (made-up weights; the folder
             needs none).
         on_progress: called with the share of weights done, 0..1.
+        copy: how a tensor of a file gets over one of the model, see `Device.fill`.
 
     Raises:
         StartError: there are no weights, or they do not fit the model.
@@ -39,7 +44,7 @@ def load_weights(
         if load_format == "dummy":
             _make_up(slots)
         else:
-            _read(slots, weight_files(model_dir, load_format), on_progress or (lambda share: None))
+            _read(slots, weight_files(model_dir, load_format), on_progress or (lambda share: None), copy)
         for module in model.modules():
             if isinstance(module, Finished):
                 module.finish_loading()
@@ -47,14 +52,14 @@ def load_weights(
         on_progress(1.0)
 
 
-def _read(slots: Slots, files: list[WeightFile], on_progress: Callable[[float], None]) -> None:
+def _read(slots: Slots, files: list[WeightFile], on_progress: Callable[[float], None], copy: Copy) -> None:
     names = [file.names() for file in files]
     matched = slots.match(name for some in names for name in some)
     total = sum(slot.numel() for slot in slots.wanted.values())
     done = 0
     for file, some in zip(files, names, strict=True):
         for name, tensor in file.tensors([n for n in some if n in matched]):
-            slots.fill(matched[name], tensor)
+            slots.fill(matched[name], tensor, copy)
             done += tensor.numel()
             on_progress(min(done / total, 0.99))  # 1 is for the finished layers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol, runtime_checkable
@@ -14,6 +14,7 @@ from torch import nn
 from penstock.errors import StartError
 from penstock.quantization.slot import Slot
 
+Copy = Callable[[torch.Tensor, torch.Tensor], object]  # over the first one, from the second
 LISTED = 20  # names an error spells out
 PREFIX = "model."  # some checkpoints were saved from the decoder inside the model and lack it
 
@@ -90,8 +91,11 @@ class Slots:
             name = re.sub(pattern, replacement, name)
         return name if self.renames else PREFIX + name
 
-    def fill(self, target: str, source: torch.Tensor) -> None:
+    def fill(self, target: str, source: torch.Tensor, copy: Copy) -> None:
         """Copy one checkpoint tensor into its slot, converting its type.
+
+        Args:
+            copy: for slots that are tensors; others copy themselves.
 
         Raises:
             StartError: its shape or its kind of number does not fit.
@@ -105,7 +109,10 @@ class Slots:
             raise StartError(f"the weights do not fit the model. {target} is quantized ({source.dtype}), unexpectedly.")
         if not slot.is_floating_point() and slot.dtype != source.dtype:
             raise StartError(f"the weights do not fit the model. {target} should be {slot.dtype}, is {source.dtype}.")
-        slot.copy_(source)
+        if isinstance(slot, torch.Tensor):
+            copy(slot, source)
+        else:
+            slot.copy_(source)
 
 
 def _listed(names: list[str]) -> str:

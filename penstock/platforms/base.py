@@ -6,6 +6,7 @@ Platforms answer without torch, so that the front can resolve options; only a De
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ class PlatformFacts:
         physical_cores: cores this process may use, hyperthreads not counted.
         supported_dtypes: names of types the platform computes in.
         fast_16bit: whether products in the preferred 16-bit type are faster than in float32.
+        device_name: of an accelerator, as its maker calls it.
+        capability: of an NVIDIA GPU: (major, minor) of what it can do.
     """
 
     name: str
@@ -29,6 +32,8 @@ class PlatformFacts:
     physical_cores: int
     supported_dtypes: tuple[str, ...]
     fast_16bit: bool = True
+    device_name: str = ""
+    capability: tuple[int, int] | None = None
 
 
 class Event(ABC):
@@ -51,8 +56,38 @@ class Event(ABC):
         """Milliseconds between this recorded event and `end`."""
 
 
+class Graph(ABC):
+    """Work that was recorded once and runs again on the same memory at the cost of one call."""
+
+    @abstractmethod
+    def replay(self) -> None:
+        """Issue it once more, in order with what was issued before."""
+
+
+class HostCopy(ABC):
+    """A tensor on its way to the host."""
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether it has arrived."""
+
+    @abstractmethod
+    def wait(self) -> Any:
+        """The tensor on the host, once it has arrived."""
+
+
 class Device(ABC):
-    """One device, as the worker drives it."""
+    """One device, as the worker drives it.
+
+    Attributes:
+        name: as its maker calls it.
+        max_in_flight: steps that may be issued before the first one's result is read; more would gain nothing.
+        capability: of an NVIDIA GPU, see `PlatformFacts`.
+    """
+
+    name: str = ""
+    max_in_flight: int = 1
+    capability: tuple[int, int] | None = None
 
     @property
     @abstractmethod
@@ -76,6 +111,38 @@ class Device(ABC):
         """Wait for everything issued."""
 
     @abstractmethod
+    def copy_in(self, tensor: Any) -> Any:
+        """A host tensor's values on the device, without waiting for it. Nobody may change the host tensor any more: it
+        may be the result itself."""
+
+    @abstractmethod
+    def copy_out(self, tensor: Any) -> HostCopy:
+        """Starts to copy a tensor to the host, behind the work that was issued before; does not wait."""
+
+    @abstractmethod
+    def fill(self, target: Any, source: Any) -> None:
+        """Copy a host tensor, which may be a view of a file, over one of the same shape on the device, converting its
+        type. Returns once the source is read; what is issued later sees the values."""
+
+    @abstractmethod
+    def graph(self, work: Callable[[], None]) -> Graph:
+        """Record what `work` issues. It is called twice or more, reads and writes only tensors that outlive the graph,
+        and neither waits for the device nor copies from or to the host. All graphs of a device share the memory of
+        their temporaries, so one runs at a time.
+
+        Raises:
+            RuntimeError: the device refuses to record some of it, or its memory is full, see `is_out_of_memory`.
+        """
+
+    @abstractmethod
+    def graph_bytes(self) -> int:
+        """Memory that recording graphs has taken so far."""
+
+    @abstractmethod
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether this error says that the device's memory is full."""
+
+    @abstractmethod
     def set_threads(self, count: int) -> tuple[int, list[tuple[int, ...]]]:
         """Settle where `count` host threads will compute, 0 for the platform's choice.
 
@@ -92,6 +159,14 @@ class Platform(ABC):
     """One kind of machine."""
 
     name: str
+
+    def refusal(self) -> str | None:
+        """Why nothing can be computed on it here, as words behind a colon; None if it can."""
+        return None
+
+    def seen(self) -> bool:
+        """Whether there is such a machine here at all."""
+        return True
 
     @abstractmethod
     def facts(self) -> PlatformFacts:

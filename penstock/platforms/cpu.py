@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ import psutil
 
 from penstock import envs
 from penstock.errors import StartError
-from penstock.platforms.base import Device, Event, Platform, PlatformFacts
+from penstock.platforms.base import Device, Event, Graph, HostCopy, Platform, PlatformFacts
 from penstock.platforms.cores import BINDING, allowed_cores, cpus_to_keep_to
 
 CGROUPS = Path("/sys/fs/cgroup")
 KEPT_BYTES = 1 << 29  # freed memory that stays with the process
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's <malloc.h>
+ALLOCATOR = "DefaultCPUAllocator"  # what torch's error for a failed allocation names
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # instructions for products of bfloat16, on x86 and on ARM
 
 
@@ -69,7 +71,32 @@ class CpuEvent(Event):
         return (end._time - self._time) * 1e3
 
 
+class CpuGraph(Graph):
+    """The work itself, called again: there is nothing to save on a device that runs what is called."""
+
+    def __init__(self, work: Callable[[], None]):
+        self._work = work
+
+    def replay(self) -> None:
+        self._work()
+
+
+class CpuCopy(HostCopy):
+    """Where it already is."""
+
+    def __init__(self, tensor: Any):
+        self._tensor = tensor
+
+    def ready(self) -> bool:
+        return True
+
+    def wait(self) -> Any:
+        return self._tensor
+
+
 class CpuDevice(Device):
+    name = "CPU"
+
     def __init__(self) -> None:
         import torch  # start-up time: the front asks for facts only, and must not import torch
 
@@ -91,6 +118,25 @@ class CpuDevice(Device):
 
     def synchronize(self) -> None:
         pass
+
+    def copy_in(self, tensor: Any) -> Any:
+        return tensor
+
+    def copy_out(self, tensor: Any) -> HostCopy:
+        return CpuCopy(tensor)
+
+    def fill(self, target: Any, source: Any) -> None:
+        target.copy_(source)
+
+    def graph(self, work: Callable[[], None]) -> Graph:
+        work()
+        return CpuGraph(work)
+
+    def graph_bytes(self) -> int:
+        return 0
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ALLOCATOR in str(error))
 
     def set_threads(self, count: int) -> tuple[int, list[tuple[int, ...]]]:
         binding = envs.CPU_OMP_THREADS_BIND

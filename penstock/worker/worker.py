@@ -93,6 +93,7 @@ class Worker:
                 config.model.path,
                 config.model.load_format,
                 lambda done: on_progress("loading weights", done),
+                self._device.fill,
             )
         self._backend = create_backend(
             "auto", config.model.shape, config.cache.block_size, dtype, torch_device, config.cache.dtype
@@ -100,7 +101,7 @@ class Worker:
         if config.pooling is not None:
             self._pooler = Pooler(config.pooling, self._model.logits, dtype, torch_device)
             for dense in self._pooler.dense:
-                load_weights(dense, dense.path, config.model.load_format)
+                load_weights(dense, dense.path, config.model.load_format, copy=self._device.fill)
         on_progress("loading weights", 1.0)
 
     def kv_capacity(self) -> KVCapacity:
@@ -160,6 +161,8 @@ class Worker:
         free, total = self.device.memory()
         return {
             "platform": self._config.device.platform,
+            "device": self.device.name,
+            "capability": self.device.capability,
             "threads": self._threads,
             "dtype": self._config.model.dtype,
             "attention": type(self.backend).__name__,

@@ -360,7 +360,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "--max-num-batched-tokens (4096) is smaller than the context (8192), so without chunked prefill",
     ),
     ({"block_size": 12}, "--block-size must be a multiple of 8 from 8 to 256, not 12."),
-    ({"device": "tpu"}, "--device tpu is not built into this version; it has auto, cpu"),
+    ({"device": ["tpu"]}, "--device must be text, not ['tpu']"),
     ({"gpu_memory_utilization": 1.5}, "--gpu-memory-utilization must be from 0.01 to 1.0, not 1.5."),
     ({"num_gpu_blocks_override": 1}, "--num-gpu-blocks-override must be at least 2, not 1."),
     ({"max_num_seqs": 0}, "--max-num-seqs must be at least 1, not 0."),
