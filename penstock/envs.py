@@ -62,12 +62,20 @@ def _level(text: str) -> str:
     return level
 
 
+def _triton(text: str) -> str:
+    value = text.strip().lower()
+    if value not in ("auto", "interpret"):
+        raise ValueError(text)
+    return value
+
+
 def _ours(
     name: str, parse: Callable[[str], Any], default: Any, help: str, vllm: str | None = "", secret: bool = False
 ) -> Variable:
     """A variable of our own; `vllm` is the other name it has there, "" the same name, None that it has none."""
     needs: dict[Callable[[str], Any], str]
     needs = {_bool: "0 or 1", _seconds: "a number of seconds", _level: "a level such as info", float: "a number"}
+    needs |= {_triton: "auto or interpret"}
     spellings = (PREFIX + name,) if vllm is None else (PREFIX + name, "VLLM_" + (vllm or name))
     return Variable(parse, default, help, spellings, needs.get(parse, "text"), secret)
 
@@ -103,6 +111,13 @@ VARIABLES: dict[str, Variable] = {
         str,
         "auto",
         "Instruction set of the CPU kernels: auto, a name such as avx2, or torch (none).",
+        None,
+    ),
+    "TRITON": _ours(
+        "TRITON",
+        _triton,
+        "auto",
+        "interpret: compute with the GPU's kernels on the CPU, in Triton's interpreter. For tests: it is very slow.",
         None,
     ),
     # Of others, read here because nobody else reads the environment.
@@ -157,6 +172,11 @@ def calm_openmp() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+
+def interpret_triton() -> None:
+    """Make Triton interpret its kernels instead of compiling them. Must run before triton is imported."""
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 def for_child(import_folder: str) -> dict[str, str]:

@@ -27,6 +27,7 @@ FOLDERS: dict[str, tuple[int, str]] = {
     "config": (2, "options and model files in, one frozen EngineConfig out"),
     "tokenizers": (3, "text to ids and back; chat templates"),
     "ops": (3, "one tensor operation per file, with its plain twin"),
+    "ops/triton": (3, "Triton kernels of the ops, for GPUs; the only files, but attention's, that import triton"),
     "distributed": (3, "groups of ranks; the identity at size one"),
     "attention": (4, "paged attention behind one interface"),
     "quantization": (4, "how the weights of a linear layer are stored and multiplied"),

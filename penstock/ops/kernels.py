@@ -14,6 +14,7 @@ import torch
 
 from penstock import envs
 from penstock.errors import StartError
+from penstock.ops import triton as triton_ops
 
 _built: Any
 try:
@@ -80,4 +81,4 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-choose(envs.CPU_ISA)
+choose(TWINS if triton_ops.interpreting else envs.CPU_ISA)  # a GPU's kernels stand in for the CPU's, not beside them

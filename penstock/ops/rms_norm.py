@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from penstock.ops import kernels
+from penstock.ops import triton as triton_ops
 from penstock.ops.rows import CACHE_ELEMENTS, row_chunks
 
 WIDEST = 1 << 15  # torch cuts the sum of a single row of this width or more among threads, which changes its bits
@@ -16,7 +17,7 @@ WIDEST = 1 << 15  # torch cuts the sum of a single row of this width or more amo
 def rms_norm(x_TH: torch.Tensor, weight_H: torch.Tensor, eps: float) -> torch.Tensor:
     """x / sqrt(mean(x^2) + eps) * weight, [..., H] of x's type."""
     if kernels.native is None or not x_TH.is_cpu:
-        return rms_norm_twin(x_TH, weight_H, eps)
+        return _elsewhere(x_TH, None, weight_H, eps)
     x_TH = x_TH.contiguous()
     out_TH = torch.empty_like(x_TH)
     _kernel(x_TH, 0, weight_H, out_TH, eps)
@@ -27,11 +28,24 @@ def add_rms_norm(x_TH: torch.Tensor, residual_TH: torch.Tensor, weight_H: torch.
     """The norm of x + residual; `residual_TH` (contiguous) becomes that sum, which is rounded before it is normed."""
     assert residual_TH.is_contiguous()
     if kernels.native is None or not x_TH.is_cpu:
-        return add_rms_norm_twin(x_TH, residual_TH, weight_H, eps)
+        return _elsewhere(x_TH, residual_TH, weight_H, eps)
     x_TH = x_TH.contiguous()
     out_TH = torch.empty_like(x_TH)
     _kernel(x_TH, residual_TH.data_ptr(), weight_H, out_TH, eps)
     return out_TH
+
+
+def _elsewhere(
+    x_TH: torch.Tensor, residual_TH: torch.Tensor | None, weight_H: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """By Triton's kernel, or in torch."""
+    if triton_ops.wanted(x_TH):
+        kernel = triton_ops.load("penstock.ops.triton.rms_norm:rms_norm")
+        normed_TH: torch.Tensor = kernel(x_TH, residual_TH, weight_H, eps)
+        return normed_TH
+    if residual_TH is None:
+        return rms_norm_twin(x_TH, weight_H, eps)
+    return add_rms_norm_twin(x_TH, residual_TH, weight_H, eps)
 
 
 def _kernel(x_TH: torch.Tensor, residual: int, weight_H: torch.Tensor, out_TH: torch.Tensor, eps: float) -> None:
