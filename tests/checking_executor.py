@@ -118,6 +118,14 @@ class CheckingExecutor(Executor):
     def allocate_kv(self, num_blocks: int) -> None:
         assert num_blocks == self.num_blocks
 
+    def sleep(self, level: int, gone: list[str]) -> None:
+        assert sorted(gone) == sorted(self.known)
+        self.known.clear()
+        self.content = [[None] * self.block_size for _ in range(self.num_blocks)]
+
+    def wake_up(self, parts: frozenset[str]) -> None:
+        pass
+
     def call(self, method: str, *args: Any) -> list[Any]:
         raise NotImplementedError(method)
 

@@ -107,6 +107,12 @@ class Recorder(Executor):
     def allocate_kv(self, num_blocks: int) -> None:
         self.inner.allocate_kv(num_blocks)
 
+    def sleep(self, level: int, gone: list[str]) -> None:
+        self.inner.sleep(level, gone)
+
+    def wake_up(self, parts: frozenset[str]) -> None:
+        self.inner.wake_up(parts)
+
     def call(self, method: str, *args: Any) -> list[Any]:
         return self.inner.call(method, *args)
 

@@ -118,7 +118,7 @@ REFUSED = {
         """,
     "it keeps weights in the device's memory": """
         cpu-offload-gb:float=0 cpu-offload-params:strs offload-backend=auto offload-group-size:int=0
-        offload-num-in-group:int=1 offload-prefetch-step:int=1 offload-params:strs enable-sleep-mode:bool
+        offload-num-in-group:int=1 offload-prefetch-step:int=1 offload-params:strs
         sleep-mode-offload-cudagraph:bool sleep-preserve-parameter-names:strs enable-cumem-allocator:bool
         enable-nccl-comm-suspend:bool
         """,

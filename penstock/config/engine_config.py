@@ -81,10 +81,16 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it runs. `cpu_threads` 0 means: the physical cores this process may use."""
+    """Where it runs.
+
+    Attributes:
+        cpu_threads: 0 means the physical cores this process may use.
+        sleep_mode: the engine may be told to let go of its memory for a while.
+    """
 
     platform: str = "cpu"
     cpu_threads: int = 0
+    sleep_mode: bool = False
 
 
 class StructuredConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -118,7 +118,11 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
             prefix_hash=PREFIX_HASHES.get(args.prefix_caching_hash_algo, args.prefix_caching_hash_algo),
         ),
         scheduler=_scheduler(args, usage, max_model_len, platform, shape.causal),
-        device=DeviceConfig(platform=platform.name, cpu_threads=_at_least("--cpu-threads", args.cpu_threads, 0)),
+        device=DeviceConfig(
+            platform=platform.name,
+            cpu_threads=_at_least("--cpu-threads", args.cpu_threads, 0),
+            sleep_mode=args.enable_sleep_mode,
+        ),
         structured=structured_config(args.guided_decoding_backend, args.structured_outputs_config),
         pooling=pooling,
     )

@@ -184,6 +184,11 @@ class DeviceOptions:
     device: str = option(
         "auto", "What to run on: cpu, or cuda, which is the first NVIDIA GPU that is visible. auto: cuda where it can."
     )
+    enable_sleep_mode: bool = option(
+        False,
+        "Let the engine be told to give its memory back for a while: /sleep, /wake_up and /is_sleeping with "
+        "VLLM_SERVER_DEV_MODE=1, LLM.sleep and LLM.wake_up. See docs/gpu.md.",
+    )
     cpu_threads: int = option(0, "Threads that compute on the CPU; 0: one for each physical core allowed.")
 
 

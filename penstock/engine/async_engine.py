@@ -31,6 +31,7 @@ from penstock.scheduler.plan import EngineOutput
 from penstock.tokenizers.pair import Bounds, encode_inputs_async
 from penstock.tokenizers.tokenizer import Tokenizer, chat_template_of
 
+_HOLD_POLL_S = 0.02
 OUTPUTS_PER_TURN = 128  # outputs handled before other tasks of the loop get their turn
 
 
@@ -348,6 +349,32 @@ class AsyncLLM:
     async def reset_prefix_cache(self, reset_running_requests: bool = False) -> bool:
         """Forget cached prefixes; False if blocks are in use, unless those that use them may start again."""
         return bool(await self.call("reset_prefix_cache", reset_running_requests))
+
+    async def sleep(self, level: int = 1, mode: str = "abort") -> None:
+        """Let the engine go of memory until `wake_up`; requests that come meanwhile wait.
+
+        Args:
+            level: 0 keeps all memory; 1 frees the KV pool and moves weights to host memory; 2 frees both.
+            mode: what runs is aborted ("abort"), finishes first ("wait"), or starts again afterwards and gets the same
+                tokens ("keep").
+
+        Raises:
+            ClientError: there is no sleep mode without --enable-sleep-mode, or no such level or mode.
+        """
+        while mode == "wait" and await self.call("hold_new"):
+            await asyncio.sleep(_HOLD_POLL_S)
+        await self.call("sleep", level, mode)
+
+    async def wake_up(self, tags: list[str] | None = None) -> bool:
+        """Get memory back: "weights", "kv_cache", or all; whether the engine is awake now.
+
+        Raises:
+            ClientError: a tag is unknown, or the memory is not to be had; it sleeps on.
+        """
+        return bool(await self.call("wake_up", tags))
+
+    async def is_sleeping(self) -> bool:
+        return bool(await self.call("is_sleeping"))
 
     def get_default_sampling_params(self) -> SamplingParams:
         """Sampling parameters with the model's own defaults (generation_config.json)."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from penstock.config.engine_config import EngineConfig
 from penstock.engine.messages import AddRequest
+from penstock.engine.sleep import Sleep
 from penstock.errors import ClientError, StartError
 from penstock.executor.base import Executor, executors
 from penstock.kvcache.manager import KVCacheManager
@@ -33,13 +34,16 @@ class EngineCore:
         kv_explanation: how the size of the KV pool came about, one line for the log.
     """
 
-    CALLABLE = frozenset({"reset_prefix_cache", "check_integrity", "collective_rpc"})
+    CALLABLE = frozenset(
+        {"reset_prefix_cache", "check_integrity", "collective_rpc", "sleep", "hold_new", "wake_up", "is_sleeping"}
+    )
 
-    def __init__(self, scheduler: Scheduler, executor: Executor, kv_explanation: str = ""):
+    def __init__(self, scheduler: Scheduler, executor: Executor, kv_explanation: str = "", sleep_mode: bool = False):
         self.scheduler = scheduler
         self.executor = executor
         self.kv_explanation = kv_explanation
         self._constraints: dict[str, Future[object]] = {}  # of open requests that have one
+        self._sleep = Sleep(scheduler, executor, sleep_mode)
         self._held: dict[str, Request] = {}  # those whose constraint is being compiled, in order of arrival
 
     def step(self) -> list[EngineOutput]:
@@ -130,6 +134,28 @@ class EngineCore:
             raise ClientError("method must be a name.", "method")
         return self.executor.call(method, *args, **keywords)
 
+    def hold_new(self) -> bool:
+        """Let no further request run; whether some still do. `sleep` follows when none does, or `wake_up`."""
+        return self._sleep.hold_new()
+
+    def sleep(self, level: int = 1, mode: str = "abort") -> None:
+        """Run nothing, and let go of memory; see `Sleep.begin`. Requests that come wait until `wake_up`."""
+        self._sleep.check(level, mode)
+        if mode == "abort":
+            for request in self._held.values():  # only the scheduler can end them
+                self.scheduler.add(request)
+            self._held.clear()
+            self._constraints.clear()
+            self.scheduler.abort_all()
+        self._sleep.begin(level)
+
+    def wake_up(self, tags: list[str] | None = None) -> bool:
+        """See `Sleep.end`."""
+        return self._sleep.end(tags)
+
+    def is_sleeping(self) -> bool:
+        return self._sleep.level is not None
+
     def check_integrity(self) -> None:
         """Assert that KV blocks and requests are all accounted for."""
         self.scheduler.check_integrity()
@@ -173,4 +199,4 @@ def build_core(config: EngineConfig, on_progress: Callable[[str, float], None]) 
         policy=limits.policy,
         step_seconds=limits.step_seconds,
     )
-    return EngineCore(scheduler, executor, capacity.explanation)
+    return EngineCore(scheduler, executor, capacity.explanation, config.device.sleep_mode)

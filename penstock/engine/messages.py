@@ -14,6 +14,10 @@ from penstock.config.engine_config import EngineConfig
 from penstock.params import PoolingParams, SamplingParams
 from penstock.scheduler.plan import EngineOutput, SchedulerStats
 
+SLEEP_MODES = ("abort", "wait", "keep")  # what becomes of requests that run
+SLEEP_PARTS = ("weights", "kv_cache")
+SCHEDULING = "scheduling"  # beside them, as a tag: asks for no memory
+
 
 class Start(msgspec.Struct, tag="start", array_like=True):
     """The first message to a core: what to load."""

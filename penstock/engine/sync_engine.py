@@ -17,6 +17,7 @@ from penstock.engine.input_processor import InputProcessor, ParsedPrompt, Prompt
 from penstock.engine.output_processor import OutputProcessor
 from penstock.engine.pooling_request import Ids, OpenPooling, PoolingInputs
 from penstock.engine.request_state import OpenRequest
+from penstock.errors import ClientError
 from penstock.observability.logging import get_logger
 from penstock.observability.stats import StatsRecorder
 from penstock.params import PoolingParams, SamplingParams
@@ -154,7 +155,16 @@ class SyncEngine:
         return request
 
     def step(self) -> list[OpenRequest]:
-        """Run one step; the requests that finished in it."""
+        """Run one step; the requests that finished in it.
+
+        Raises:
+            ClientError: the engine is asleep, and would be for ever.
+        """
+        if self._core.is_sleeping():
+            raise ClientError("The engine is asleep; call wake_up() first.")
+        return self._step()
+
+    def _step(self) -> list[OpenRequest]:
         outputs = self._core.step()
         aborts = self._outputs.process(outputs, time.monotonic())
         if aborts:
@@ -183,6 +193,20 @@ class SyncEngine:
     def call(self, method: str, *args: Any) -> Any:
         """Run a method of the core (`EngineCore.CALLABLE`)."""
         return self._core.call(method, *args)
+
+    def sleep(self, level: int, mode: str) -> None:
+        """See `EngineCore.sleep`; with "wait", what runs finishes first."""
+        while mode == "wait" and self.call("hold_new"):
+            self.step()
+        self.call("sleep", level, mode)
+        self._finished += self._step()  # those that were aborted
+
+    def wake_up(self, tags: list[str] | None) -> bool:
+        """Whether it is awake now; see `EngineCore.wake_up`."""
+        return bool(self.call("wake_up", tags))
+
+    def is_sleeping(self) -> bool:
+        return self._core.is_sleeping()
 
     def shutdown(self) -> None:
         """Release the devices."""

@@ -221,6 +221,27 @@ class LLM:
         """Forget cached prefixes; False, and nothing happens, while requests run, unless those may start again."""
         return bool(self.engine.call("reset_prefix_cache", reset_running_requests))
 
+    def sleep(self, level: int = 1, mode: str = "abort") -> None:
+        """Let go of memory until `wake_up`; see `AsyncLLM.sleep`. Nothing can be generated meanwhile.
+
+        Raises:
+            ClientError: there is no sleep mode without enable_sleep_mode=True, or no such level or mode.
+        """
+        with self._runner.turn:
+            self.engine.sleep(level, mode)
+
+    def wake_up(self, tags: list[str] | None = None) -> bool:
+        """Get memory back: "weights", "kv_cache", or all; whether the engine is awake now.
+
+        Raises:
+            ClientError: a tag is unknown, or the memory is not to be had; it sleeps on.
+        """
+        with self._runner.turn:
+            return self.engine.wake_up(tags)
+
+    def is_sleeping(self) -> bool:
+        return self.engine.is_sleeping()
+
     def get_metrics(self) -> list[Metric]:
         """What has been counted, as `Counter`, `Gauge` and `Histogram` of `penstock.observability.snapshot`.
 

@@ -76,7 +76,7 @@ class LLMEngine:
         Raises:
             EngineError: the engine failed on one of them, which is over then.
         """
-        if self._open:
+        if any(not request.finished for request in self._open.values()):
             self.engine.step()
         outputs = []
         for request_id, request in list(self._open.items()):
@@ -105,6 +105,17 @@ class LLMEngine:
     def reset_prefix_cache(self) -> bool:
         """Forget cached prefixes; False, and nothing happens, while requests run."""
         return bool(self.engine.call("reset_prefix_cache"))
+
+    def sleep(self, level: int = 1, mode: str = "abort") -> None:
+        """See `LLM.sleep`."""
+        self.engine.sleep(level, mode)
+
+    def wake_up(self, tags: list[str] | None = None) -> bool:
+        """See `LLM.wake_up`."""
+        return self.engine.wake_up(tags)
+
+    def is_sleeping(self) -> bool:
+        return self.engine.is_sleeping()
 
     def shutdown(self) -> None:
         """Free the model's memory; nothing can be generated afterwards."""

@@ -49,6 +49,23 @@ class Executor(ABC):
     def allocate_kv(self, num_blocks: int) -> None:
         """Make the KV pool; it reads as zeros."""
 
+    @abstractmethod
+    def sleep(self, level: int, gone: list[str]) -> None:
+        """Let go of memory until `wake_up`; no step may come meanwhile. What the KV pool held is lost.
+
+        Args:
+            gone: all requests that workers know; they drop them.
+            level: 1 frees the KV pool and moves weights to host memory; 2 frees both.
+        """
+
+    @abstractmethod
+    def wake_up(self, parts: frozenset[str]) -> None:
+        """Get memory back: "weights", "kv_cache" or both; what was not let go of is left alone.
+
+        Raises:
+            StartError: the memory or the files are not there any more; what is missing stays so.
+        """
+
     def prepare(self, params: SamplingParams) -> Future[object]:
         """Compile the constraint of a request that will come, without holding up steps. What it gives is to be kept
         until the request ends.

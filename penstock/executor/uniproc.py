@@ -35,6 +35,12 @@ class UniprocExecutor(Executor):
     def allocate_kv(self, num_blocks: int) -> None:
         self.worker.allocate_kv(num_blocks)
 
+    def sleep(self, level: int, gone: list[str]) -> None:
+        self.worker.sleep(level, gone)
+
+    def wake_up(self, parts: frozenset[str]) -> None:
+        self.worker.wake_up(parts)
+
     def prepare(self, params: SamplingParams) -> Future[object]:
         return self.worker.prepare(params)
 

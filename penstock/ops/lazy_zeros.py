@@ -35,6 +35,11 @@ def lazy_zeros(
     return torch.frombuffer(pages, dtype=dtype, count=math.prod(size), offset=offset).view(size)
 
 
+def let_go_of_pages() -> None:
+    """What is taken next shares no mapping with what was taken before, so that this one goes with its last tensor."""
+    _shared.close()
+
+
 class HugePages:
     """Places in mappings of huge pages. Small tensors follow each other in one, so that no part of a tensor lies in
     small pages and no page stays mostly empty; it is unmapped when the last of them is gone."""
@@ -53,6 +58,10 @@ class HugePages:
         offset = self._used
         self._used += num_bytes
         return self._pages, offset
+
+    def close(self) -> None:
+        """Put nothing more into the present mapping."""
+        self._pages = None
 
 
 def _map_huge(num_bytes: int) -> mmap.mmap:

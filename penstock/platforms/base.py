@@ -94,6 +94,11 @@ class Device(ABC):
     def torch_device(self) -> Any:
         """The `torch.device` tensors are put on."""
 
+    @property
+    @abstractmethod
+    def has_own_memory(self) -> bool:
+        """Whether its memory is another than the host's."""
+
     @abstractmethod
     def stream(self) -> AbstractContextManager[Any]:
         """Work issued inside the `with` runs on a side stream, in order."""
@@ -141,6 +146,14 @@ class Device(ABC):
     @abstractmethod
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether this error says that the device's memory is full."""
+
+    @abstractmethod
+    def give_back(self) -> None:
+        """Return memory that was freed, and is kept for reuse, to the system."""
+
+    @abstractmethod
+    def host_tensor(self, num_bytes: int) -> Any:
+        """An uninitialized uint8 tensor in host memory from which copies to the device need not wait."""
 
     @abstractmethod
     def set_threads(self, count: int) -> tuple[int, list[tuple[int, ...]]]:

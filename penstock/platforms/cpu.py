@@ -106,6 +106,10 @@ class CpuDevice(Device):
     def torch_device(self) -> Any:
         return self._torch.device("cpu")
 
+    @property
+    def has_own_memory(self) -> bool:
+        return False
+
     def stream(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
@@ -137,6 +141,13 @@ class CpuDevice(Device):
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ALLOCATOR in str(error))
+
+    def give_back(self) -> None:
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None:
+            trim(0)
+
+    def host_tensor(self, num_bytes: int) -> Any:
+        return self._torch.empty(num_bytes, dtype=self._torch.uint8)
 
     def set_threads(self, count: int) -> tuple[int, list[tuple[int, ...]]]:
         binding = envs.CPU_OMP_THREADS_BIND

@@ -186,6 +186,10 @@ class CudaDevice(Device):
     def torch_device(self) -> Any:
         return self._device
 
+    @property
+    def has_own_memory(self) -> bool:
+        return True
+
     def stream(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self._torch.cuda.stream(self._side)
         return context
@@ -259,6 +263,12 @@ class CudaDevice(Device):
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, self._torch.OutOfMemoryError)
+
+    def give_back(self) -> None:
+        self._torch.cuda.empty_cache()
+
+    def host_tensor(self, num_bytes: int) -> Any:
+        return self._torch.empty(num_bytes, dtype=self._torch.uint8, pin_memory=True)
 
     def set_threads(self, count: int) -> tuple[int, list[tuple[int, ...]]]:
         return count or min(HOST_THREADS, physical_cores()), []

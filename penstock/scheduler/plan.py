@@ -32,6 +32,14 @@ class FinishReason(enum.IntEnum):
         return self.name.lower()
 
 
+class Pause(enum.IntEnum):
+    """What a scheduler holds back. Requests are admitted all the same, and wait."""
+
+    NOTHING = 0
+    NEW = 1  # what runs goes on, nothing joins it
+    ALL = 2
+
+
 class NewRow(msgspec.Struct, array_like=True, gc=False):
     """A request for which the worker has no state: new, or back after a preemption.
 

@@ -20,6 +20,7 @@ from penstock.scheduler.plan import (
     EngineOutput,
     FinishReason,
     NewRow,
+    Pause,
     Row,
     RowResult,
     SchedulerStats,
@@ -40,7 +41,7 @@ _SPARE_SHARE = 0.05
 class Scheduler:
     """Continuous batching over paged KV blocks.
 
-    `kv` and `max_model_len` may be read by others.
+    `kv` and `max_model_len` may be read by others, `pause` set.
 
     Args:
         kv: the pool; one sequence of max_model_len tokens must fit.
@@ -79,6 +80,7 @@ class Scheduler:
         self.max_model_len = max_model_len
         self._chunked = enable_chunked_prefill
         self._max_row_tokens = long_prefill_token_threshold or max_num_batched_tokens
+        self.pause = Pause.NOTHING
         self._pace = Pace(step_seconds if enable_chunked_prefill else None)
         self._rank = ranking(policy)
         self._clock = clock
@@ -130,6 +132,28 @@ class Scheduler:
         self._outputs = [output for output in self._outputs if output.request_id not in aborted]
         self._drop_ended()
 
+    def abort_all(self) -> None:
+        """End all requests; the next update gives an output for each."""
+        for request in list(self._requests.values()):
+            self._outputs.append(self._output(request, [], FinishReason.ABORT))
+            self._end(request)
+        self._drop_ended()
+
+    def forget_worker(self) -> list[str]:
+        """Take everything from what runs, and forget all cached prefixes: the worker loses its KV memory.
+
+        Returns:
+            the requests that the worker knows and has to drop.
+        """
+        idle = self.reset_prefix_cache(reset_running_requests=True)
+        assert idle
+        gone, self._gone = self._gone, []
+        return gone
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
     def has_work(self) -> bool:
         """Whether a step would do anything: something runs or waits, or an output has not been delivered."""
         return bool(self._requests or self._outputs)
@@ -142,10 +166,14 @@ class Scheduler:
             self._end_expired()
         preemptions_before = self._num_preemptions
         plan = StepPlan(self._num_steps + 1, [], [], [])
-        self._swap_in_better()
+        if self.pause is Pause.ALL:
+            self._step_tokens = 0
+            return plan
+        if not self.pause:
+            self._swap_in_better()
         budget = most = self._most_tokens()
         budget = self._plan_rows(plan, self._running, budget)
-        if self._num_preemptions == preemptions_before:
+        if self._num_preemptions == preemptions_before and not self.pause:
             while budget > 0 and (request := self._admit_next(budget)):
                 budget = self._plan_rows(plan, [request], budget)
         self._step_tokens = most - budget

@@ -20,6 +20,7 @@ from penstock.models.interface import Model
 from penstock.models.registry import build
 from penstock.observability.logging import get_logger
 from penstock.ops import kernels
+from penstock.ops.lazy_zeros import let_go_of_pages
 from penstock.params import SamplingParams
 from penstock.platforms.base import Device
 from penstock.scheduler.plan import StepPlan, StepResult
@@ -31,6 +32,7 @@ from penstock.structured.vocabulary import Vocabulary
 from penstock.tokenizers.tokenizer import Tokenizer
 from penstock.worker.capacity import BUDGETS, KVCapacity, KVDemand, size_pool
 from penstock.worker.model_runner import ModelRunner
+from penstock.worker.sleep import ParkedWeights, describe_sleep
 
 logger = get_logger(__name__)
 
@@ -56,6 +58,9 @@ class Worker:
         manager = GrammarManager(self._make_grammar_engine)
         self._constraints = Constraints(manager, config.model.shape.vocab_size)
         self._pooler: Pooler | None = None
+        self._num_blocks = 0
+        self._missing: set[str] = set()  # of "weights" and "kv_cache", while asleep
+        self._parked: ParkedWeights | None = None
 
     @property
     def model(self) -> Model:
@@ -83,8 +88,16 @@ class Worker:
         self._threads, cores = self._device.set_threads(config.device.cpu_threads or envs.OMP_NUM_THREADS)
         kernels.use_threads(self._threads, cores)
         logger.info("Computing on %d threads with %s.", self._threads, kernels.describe())
-        on_progress("building the model", 0.0)
+        self._load(on_progress)
         dtype, torch_device = _DTYPES[config.model.dtype], self._device.torch_device
+        self._backend = create_backend(
+            "auto", config.model.shape, config.cache.block_size, dtype, torch_device, config.cache.dtype
+        )
+
+    def _load(self, on_progress: Callable[[str, float], None]) -> None:
+        config = self._config
+        on_progress("building the model", 0.0)
+        dtype, torch_device = _DTYPES[config.model.dtype], self.device.torch_device
         context = BuildContext(dtype=dtype, device=torch_device, max_len=config.model.max_model_len)
         self._model = build(config.model.shape, context)
         with kernels.torch_threads(self._threads):
@@ -93,15 +106,12 @@ class Worker:
                 config.model.path,
                 config.model.load_format,
                 lambda done: on_progress("loading weights", done),
-                self._device.fill,
+                self.device.fill,
             )
-        self._backend = create_backend(
-            "auto", config.model.shape, config.cache.block_size, dtype, torch_device, config.cache.dtype
-        )
         if config.pooling is not None:
             self._pooler = Pooler(config.pooling, self._model.logits, dtype, torch_device)
             for dense in self._pooler.dense:
-                load_weights(dense, dense.path, config.model.load_format, copy=self._device.fill)
+                load_weights(dense, dense.path, config.model.load_format, copy=self.device.fill)
         on_progress("loading weights", 1.0)
 
     def kv_capacity(self) -> KVCapacity:
@@ -126,17 +136,63 @@ class Worker:
 
     def allocate_kv(self, num_blocks: int) -> None:
         """Make the KV pool and become ready to execute."""
-        assert self._model is not None, "initialize comes first"
+        self._num_blocks = num_blocks
         self.backend.allocate(num_blocks)
+        self._start_runner()
+        self.device.begin_steps()
+
+    def _start_runner(self) -> None:
         self._runner = ModelRunner(
-            self._model,
+            self.model,
             self.backend,
             self._config.model.shape.vocab_size,
             self.device.torch_device,
             self._constraints,
             self._pooler,
         )
-        self.device.begin_steps()
+
+    def sleep(self, level: int, gone: list[str]) -> None:
+        """Let go of memory; no step comes until `wake_up`.
+
+        Args:
+            gone: all requests that the worker knows.
+            level: 1 frees the KV pool, and moves weights to host memory if they are not there; 2 frees both.
+        """
+        self._constraints.apply(StepPlan(0, gone, [], []))
+        self._runner = None  # with its graphs, if it has captured any: they hold addresses
+        self.backend.allocate(0)
+        if level == 2:
+            self._model = self._pooler = None
+        elif self.device.has_own_memory:
+            self._parked = ParkedWeights(self.device, (self.model, self._pooler))
+        let_go_of_pages()
+        self.device.give_back()
+        self._missing = {"weights", "kv_cache"}
+        logger.info("Asleep: %s", describe_sleep(level, self.device.has_own_memory))
+
+    def wake_up(self, parts: frozenset[str]) -> None:
+        """Get parts of the memory back: "weights" or "kv_cache" or both.
+
+        Raises:
+            StartError: the files or the memory are not there any more; what is missing stays so.
+        """
+        if "weights" in parts:
+            if self._model is None:
+                try:
+                    self._load(lambda what, done: None)
+                except StartError:
+                    self._model = self._pooler = None
+                    raise
+            elif self._parked is not None:
+                self._parked.restore()
+            self._parked = None
+            self._missing.discard("weights")
+        if "kv_cache" in parts:
+            self.backend.allocate(self._num_blocks)
+            self._missing.discard("kv_cache")
+        if not self._missing:
+            self._start_runner()
+            logger.info("Awake.")
 
     def prepare(self, params: SamplingParams) -> Future[object]:
         """Compile a request's constraint on another thread, ahead of its first step."""

@@ -53,6 +53,7 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "long_prefill_token_threshold": (["--long-prefill-token-threshold", "9"], 9),
     "scheduling_policy": (["--scheduling-policy", "priority"], "priority"),
     "device": (["--device", "cpu"], "cpu"),
+    "enable_sleep_mode": (["--enable-sleep-mode"], True),
     "cpu_threads": (["--cpu-threads", "2"], 2),
     "guided_decoding_backend": (["--guided-decoding-backend", "xgrammar:no-fallback"], "xgrammar:no-fallback"),
     "structured_outputs_config": (["--structured-outputs-config.backend", "guidance"], {"backend": "guidance"}),

@@ -68,6 +68,13 @@ async def settled(engine: AsyncLLM) -> None:
     assert (stats.running, stats.waiting, stats.kv_usage) == (0, 0, 0.0)
 
 
+def test_sleep_needs_its_option(run: Running) -> None:
+    for wish in (run.engine.sleep(), run.engine.sleep(mode="wait"), run.engine.wake_up()):
+        with pytest.raises(ClientError, match="--enable-sleep-mode"):
+            run(wish)
+    assert run(run.engine.is_sleeping()) is False
+
+
 def test_all_output_kinds_tell_the_same(run: Running) -> None:
     async def all_kinds() -> list[list[RequestOutput]]:
         return [await run.outputs(temperature=0.0, max_tokens=24, output_kind=k) for k in RequestOutputKind]

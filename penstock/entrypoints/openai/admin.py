@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 import penstock
+from penstock.engine.messages import SCHEDULING, SLEEP_MODES, SLEEP_PARTS
 from penstock.entrypoints.openai.answers import ModelCard, ModelList, ModelPermission
 from penstock.entrypoints.openai.body import read_body
 from penstock.entrypoints.openai.front import Front
@@ -92,6 +93,33 @@ async def collective_rpc(request: Request, front: Front) -> Response:
     except ClientError as e:
         raise ClientError(e.message, e.param or "method") from None
     return JSONResponse({"results": answers})
+
+
+async def sleep(request: Request, front: Front) -> Response:
+    """POST /sleep, for developers."""
+    text, mode = request.query_params.get("level", "1"), request.query_params.get("mode", "abort")
+    if text not in ("0", "1", "2"):
+        raise ClientError("level must be 0, 1 or 2.", "level", text)
+    if mode not in SLEEP_MODES:
+        raise ClientError(f"mode must be one of {', '.join(SLEEP_MODES)}.", "mode", mode)
+    level = int(text)
+    await front.engine.sleep(level, mode)
+    return JSONResponse({"status": "sleeping", "level": level})
+
+
+async def wake_up(request: Request, front: Front) -> Response:
+    """POST /wake_up, for developers."""
+    tags = request.query_params.getlist("tags") or None
+    for tag in tags or ():
+        if tag not in (*SLEEP_PARTS, SCHEDULING):
+            raise ClientError(f"tags must be among {', '.join(SLEEP_PARTS)}, {SCHEDULING}.", "tags", tag)
+    awake = await front.engine.wake_up(tags)
+    return JSONResponse({"status": "awake" if awake else "sleeping", "tags": tags})
+
+
+async def is_sleeping(request: Request, front: Front) -> Response:
+    """GET /is_sleeping, for developers."""
+    return JSONResponse({"is_sleeping": await front.engine.is_sleeping()})
 
 
 async def server_info(request: Request, front: Front) -> Response:

@@ -126,6 +126,9 @@ def _add_routes(app: FastAPI, args: ServerArgs, http_stats: HttpStats) -> None:
         routes.append(("/reset_prefix_cache", "POST", admin.reset_prefix_cache))
         routes.append(("/collective_rpc", "POST", admin.collective_rpc))
         routes.append(("/server_info", "GET", admin.server_info))
+        routes.append(("/sleep", "POST", admin.sleep))
+        routes.append(("/wake_up", "POST", admin.wake_up))
+        routes.append(("/is_sleeping", "GET", admin.is_sleeping))
     routes.append(("/invocations", "POST", invocations({path: handler for path, _, handler in routes})))
     for path, method, handler in routes:
         app.router.add_route(path, _endpoint(path, handler), [method], include_in_schema=False)

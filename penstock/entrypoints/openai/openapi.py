@@ -41,6 +41,11 @@ ANSWERS: dict[str, type] = {
 DELETED: dict[str, type] = {"/v1/responses/{response_id}": responses_types.DeletedResponse}
 QUERIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/reset_prefix_cache"): {"reset_running_requests": {"type": "boolean", "default": False}},
+    ("POST", "/sleep"): {
+        "level": {"enum": [0, 1, 2], "default": 1},
+        "mode": {"enum": ["abort", "wait", "keep"], "default": "abort"},
+    },
+    ("POST", "/wake_up"): {"tags": {"type": "array", "items": {"enum": ["weights", "kv_cache", "scheduling"]}}},
     ("GET", "/server_info"): {"config_format": {"enum": ["text", "json"], "default": "text"}},
     ("GET", "/v1/responses/{response_id}"): {
         "stream": {"type": "boolean", "default": False},
