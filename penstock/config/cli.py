@@ -19,6 +19,7 @@ from penstock.config import cli_help, compat
 from penstock.config.merge import deep_merge
 from penstock.config.options import Option, options_of, parse_text
 from penstock.config.sections import EngineArgs, ServerArgs
+from penstock.errors import StartError
 
 _GIVEN = "_given"  # member of the namespace: options by name that somebody gave
 
@@ -238,7 +239,9 @@ def _merge_objects(argv: list[str], objects: dict[str, Any]) -> list[str]:
                 whole, argv[i : i + 1] = word.partition("=")[2], []
             if whole is not None:
                 base = _value(whole)
-                members = deep_merge(base, members) if isinstance(base, dict) else members
+                if not isinstance(base, dict):
+                    raise StartError(f"{flag} is given as {whole} and by members; write all of it as one JSON object.")
+                members = deep_merge(base, members)
                 break
         argv = [f"{flag}={json.dumps(members)}", *argv]
     return argv

@@ -127,9 +127,8 @@ REFUSED = {
         calculate-kv-scales:bool
         kv-cache-dtype-skip-layers:strs use-fp64-gumbel:bool
         """,
-    "it neither compiles models nor captures graphs": """
-        compilation-config/-O/-cc:json=0|2|{} optimization-level:int=0|2 cudagraph-capture-sizes:strs
-        max-cudagraph-capture-size:int performance-mode=balanced cudagraph-metrics:bool ir-op-priority:json
+    "its graphs have no such setting": """
+        performance-mode=balanced cudagraph-metrics:bool ir-op-priority:json
         enable-flashinfer-autotune:bool jit-monitor-mode jit-monitor-verbose:bool
         """,
     "it chooses its kernels itself": """
@@ -185,7 +184,6 @@ REFUSED = {
 
 # Holds whatever the value, so there is nothing to say.
 HOLDS = {
-    "nothing is compiled and no graph is captured": "enforce-eager:bool max-seq-len-to-capture:int",
     "there is one device and nothing to reduce": "disable-custom-all-reduce:bool",
     "there is no kernel for shared prefixes": "disable-cascade-attn:bool",
     "media are not read": """
@@ -218,10 +216,28 @@ def _rope(key: str) -> Callable[[Any, dict[str, Any]], None]:
     return move
 
 
+def _compilation(key: str) -> Callable[[Any, dict[str, Any]], None]:
+    def move(value: Any, values: dict[str, Any]) -> None:
+        given = values.get("compilation_config")
+        members = {"level": given} if isinstance(given, int) else given or {}
+        values["compilation_config"] = {key: value, **members}
+
+    return move
+
+
 # Row -> (how it is written, what it means, what moves the value to an option).
 MAPPED: dict[str, tuple[str, Callable[[Any, dict[str, Any]], None]]] = {
     "rope-scaling:json": ("--hf-overrides.rope_scaling", _rope("rope_scaling")),
     "override-pooler-config:json": ("--pooler-config", _set("pooler_config", lambda value: value)),
+    "optimization-level:int": ("--compilation-config", _compilation("level")),
+    "cudagraph-capture-sizes:strs": (
+        "--compilation-config.cudagraph_capture_sizes",
+        _compilation("cudagraph_capture_sizes"),
+    ),
+    "max-cudagraph-capture-size:int": (
+        "--compilation-config.max_cudagraph_capture_size",
+        _compilation("max_cudagraph_capture_size"),
+    ),
     "rope-theta:float": ("--hf-overrides.rope_theta", _rope("rope_theta")),
     "disable-log-requests:bool": ("--no-enable-log-requests", _set("enable_log_requests", lambda off: not off)),
 }

@@ -93,6 +93,22 @@ class DeviceConfig(msgspec.Struct, frozen=True, kw_only=True):
     sleep_mode: bool = False
 
 
+class CompilationConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What is recorded and compiled on a GPU; by default nothing.
+
+    Attributes:
+        decode_sizes: numbers of rows for which whole decode steps are recorded, ascending.
+        mixed_sizes: numbers of tokens for which the parts of a step around attention are recorded, ascending.
+        max_context: longest context of a row that recorded decode steps are for.
+        compiled: whether torch.compile makes the model's kernels.
+    """
+
+    decode_sizes: tuple[int, ...] = ()
+    mixed_sizes: tuple[int, ...] = ()
+    max_context: int = 0
+    compiled: bool = False
+
+
 class StructuredConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Structured outputs.
 
@@ -115,5 +131,6 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheConfig
     scheduler: SchedulerConfig
     device: DeviceConfig
+    compilation: CompilationConfig = CompilationConfig()
     structured: StructuredConfig = StructuredConfig()
     pooling: PoolingConfig | None = None

@@ -33,7 +33,7 @@ class Option:
         kind: one of KINDS.
         flags: other complete spellings, such as "-q".
         section: title of the section that declares it ("Model").
-        words: values that a number may also take by name, such as "auto".
+        words: values that it may also take, of another type: "auto" for a number, say.
         optional: None is a value, too.
     """
 
@@ -44,7 +44,7 @@ class Option:
     choices: tuple[Any, ...] | None
     flags: tuple[str, ...]
     section: str
-    words: tuple[str, ...]
+    words: tuple[str | int, ...]
     optional: bool
 
     @property
@@ -59,7 +59,7 @@ def option(
     choices: tuple[Any, ...] | None = None,
     flags: tuple[str, ...] = (),
     kind: str | None = None,
-    words: tuple[str, ...] = (),
+    words: tuple[str | int, ...] = (),
 ) -> Any:
     """A dataclass field that is an option. `kind` is only needed where the type does not tell it."""
     metadata = {"help": help, "choices": choices, "flags": flags, "kind": kind, "words": words}
@@ -196,6 +196,7 @@ def check_fields(args: Any) -> None:
         if value in o.words and o.words:
             continue
         if not isinstance(value, _TYPES[o.kind]) or (isinstance(value, bool) and o.kind != "bool"):
-            raise StartError(f"{o.flag} must be {_CALLED[o.kind]}, not {value!r}.")
+            words = "".join(f" or {word}" for word in o.words)
+            raise StartError(f"{o.flag} must be {_CALLED[o.kind]}{words}, not {value!r}.")
         if o.choices is not None and value not in o.choices:
             raise StartError(f"{o.flag} must be one of {', '.join(map(str, o.choices))}, not {value!r}.")

@@ -15,6 +15,7 @@ import msgspec
 
 from penstock import envs, platforms
 from penstock.config import generation, hf, hub, memory
+from penstock.config.compilation import StepLimits, compilation_config
 from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfig, ModelConfig, SchedulerConfig
 from penstock.config.hf_pooling import read_sentence_modules
 from penstock.config.pooling import PoolingConfig, choose_head, pooling_config, with_head
@@ -92,6 +93,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         logger.info(
             "Default sampling values come from %s: %s; --generation-config vllm turns them off.", where, defaults
         )
+    scheduler = _scheduler(args, usage, max_model_len, platform, shape.causal)
     return EngineConfig(
         model=ModelConfig(
             model=args.model or hub.BUNDLED_NAME,
@@ -117,7 +119,14 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
             num_blocks_override=_at_least("--num-gpu-blocks-override", args.num_gpu_blocks_override, 2),
             prefix_hash=PREFIX_HASHES.get(args.prefix_caching_hash_algo, args.prefix_caching_hash_algo),
         ),
-        scheduler=_scheduler(args, usage, max_model_len, platform, shape.causal),
+        scheduler=scheduler,
+        compilation=compilation_config(
+            args.compilation_config,
+            StepLimits(scheduler.max_num_seqs, scheduler.max_num_batched_tokens, max_model_len),
+            enforce_eager=args.enforce_eager or pooling is not None,  # whose steps are all different
+            max_seq_len_to_capture=args.max_seq_len_to_capture,
+            on_gpu=platform.name == "cuda",
+        ),
         device=DeviceConfig(
             platform=platform.name,
             cpu_threads=_at_least("--cpu-threads", args.cpu_threads, 0),

@@ -110,6 +110,10 @@ class EngineCore:
     def has_work(self) -> bool:
         return bool(self._held) or self.scheduler.has_work()
 
+    def idle(self) -> bool:
+        """Use some time while there is no work; whether more would be of use."""
+        return self.executor.idle()
+
     def stats(self) -> SchedulerStats:
         return self.scheduler.stats()
 

@@ -70,9 +70,9 @@ class CoreLoop:
             if self._core.has_work():
                 wait_ms = 0 if self._step() else NOTHING_TO_RUN_WAIT_MS
             else:
-                wait_ms = None
                 if self._changed:
                     self._report([], self._core.stats())
+                wait_ms = 0 if self._core.idle() else None
 
     def _receive(self, wait_ms: int | None) -> None:
         """Take all messages that are there; wait for the first as told."""

@@ -80,6 +80,13 @@ class Executor(ABC):
     def execute(self, plan: StepPlan) -> Future[StepResult]:
         """Run one step. Plans must come in order; whatever a worker raises comes out of the future."""
 
+    def idle(self) -> bool:
+        """Use some time, well below a second, while there is nothing to run; whether more would be of use.
+
+        This one needs none.
+        """
+        return False
+
     @abstractmethod
     def call(self, method: str | Callable[..., Any], *args: Any, **keywords: Any) -> list[Any]:
         """Run a method of every worker, one of `Worker.CALLABLE`; the answers in rank order.

@@ -52,6 +52,9 @@ class UniprocExecutor(Executor):
             future.set_exception(e)
         return future
 
+    def idle(self) -> bool:
+        return self.worker.idle()
+
     def call(self, method: str | Callable[..., Any], *args: Any, **keywords: Any) -> list[Any]:
         if not isinstance(method, str):
             return [method(self.worker, *args, **keywords)]

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,10 @@ class HostCopy(ABC):
         """The tensor on the host, once it has arrived."""
 
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+Pause = Callable[[Callable[[], None]], None]
+
+
 class Device(ABC):
     """One device, as the worker drives it.
 
@@ -130,14 +134,22 @@ class Device(ABC):
         type. Returns once the source is read; what is issued later sees the values."""
 
     @abstractmethod
-    def graph(self, work: Callable[[], None]) -> Graph:
+    def graph(self, work: Callable[[Pause], None]) -> Graph:
         """Record what `work` issues. It is called twice or more, reads and writes only tensors that outlive the graph,
         and neither waits for the device nor copies from or to the host. All graphs of a device share the memory of
         their temporaries, so one runs at a time.
 
+        Args:
+            work: is given a function; what it passes to that is not recorded, but called, whenever the graph has come
+                to that point.
+
         Raises:
             RuntimeError: the device refuses to record some of it, or its memory is full, see `is_out_of_memory`.
         """
+
+    @abstractmethod
+    def compile(self, function: Function) -> Function:
+        """The same function, made by a compiler into fewer and larger kernels where the device has one."""
 
     @abstractmethod
     def graph_bytes(self) -> int:

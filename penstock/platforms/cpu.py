@@ -17,7 +17,7 @@ import psutil
 
 from penstock import envs
 from penstock.errors import StartError
-from penstock.platforms.base import Device, Event, Graph, HostCopy, Platform, PlatformFacts
+from penstock.platforms.base import Device, Event, Function, Graph, HostCopy, Pause, Platform, PlatformFacts
 from penstock.platforms.cores import BINDING, allowed_cores, cpus_to_keep_to
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -74,11 +74,16 @@ class CpuEvent(Event):
 class CpuGraph(Graph):
     """The work itself, called again: there is nothing to save on a device that runs what is called."""
 
-    def __init__(self, work: Callable[[], None]):
+    def __init__(self, work: Callable[[Pause], None]):
         self._work = work
 
     def replay(self) -> None:
-        self._work()
+        self._work(run_now)
+
+
+def run_now(outside: Callable[[], None]) -> None:
+    """A `Pause` where nothing is being recorded."""
+    outside()
 
 
 class CpuCopy(HostCopy):
@@ -132,9 +137,12 @@ class CpuDevice(Device):
     def fill(self, target: Any, source: Any) -> None:
         target.copy_(source)
 
-    def graph(self, work: Callable[[], None]) -> Graph:
-        work()
+    def graph(self, work: Callable[[Pause], None]) -> Graph:
+        work(run_now)
         return CpuGraph(work)
+
+    def compile(self, function: Function) -> Function:
+        return function  # the kernels here are not torch's
 
     def graph_bytes(self) -> int:
         return 0

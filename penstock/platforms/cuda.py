@@ -15,8 +15,8 @@ from typing import Any
 from penstock import envs
 from penstock.errors import StartError
 from penstock.platforms import nvml
-from penstock.platforms.base import Device, Event, Graph, HostCopy, Platform, PlatformFacts
-from penstock.platforms.cpu import keep_freed_memory, physical_cores
+from penstock.platforms.base import Device, Event, Function, Graph, HostCopy, Pause, Platform, PlatformFacts
+from penstock.platforms.cpu import keep_freed_memory, physical_cores, run_now
 
 OLDEST = (7, 5)  # what CUDA 13, and so today's torch, still has code for
 BFLOAT16_FROM = (8, 0)
@@ -136,13 +136,15 @@ class CudaEvent(Event):
 
 
 class CudaGraph(Graph):
-    """https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs"""
+    """Pieces, and what is called behind each: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs"""
 
-    def __init__(self, graph: Any):
-        self._graph = graph
+    def __init__(self) -> None:
+        self.pieces: list[tuple[Any, Callable[[], None]]] = []
 
     def replay(self) -> None:
-        self._graph.replay()
+        for piece, outside in self.pieces:
+            piece.replay()
+            outside()
 
 
 class CudaCopy(HostCopy):
@@ -238,25 +240,52 @@ class CudaDevice(Device):
         self._next_stage = 1 - self._next_stage
         return self._stages[self._next_stage]
 
-    def graph(self, work: Callable[[], None]) -> Graph:
-        work()  # compiles and loads kernels, which cannot be done while recording
+    def graph(self, work: Callable[[Pause], None]) -> Graph:
+        work(run_now)  # compiles and loads kernels, which cannot be done while recording
         self.synchronize()
         if self._pool is None:
             self._pool = self._torch.cuda.graph_pool_handle()
         before, _ = self.memory()
-        graph = self._torch.cuda.CUDAGraph()
         with self._torch.cuda.stream(self._side):
-            # Not torch.cuda.graph(): that gives all cached memory back first, and the next step would wait for it.
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-            try:
-                work()
-            except BaseException:  # boundary: whatever it is, the recording must end
-                with suppress(RuntimeError):  # it says that the recording is broken, and not by what
-                    graph.capture_end()
-                raise
-            graph.capture_end()
+            graph = self._record(work)
         self._graph_bytes += max(0, before - self.memory()[0])
-        return CudaGraph(graph)
+        return graph
+
+    def _record(self, work: Callable[[Pause], None]) -> CudaGraph:
+        graph = CudaGraph()
+        piece: Any = None
+
+        def begin() -> None:
+            # Not torch.cuda.graph(): that gives all cached memory back first, and the next step would wait for it.
+            nonlocal piece
+            piece = self._torch.cuda.CUDAGraph()
+            piece.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+
+        def end(outside: Callable[[], None]) -> None:
+            nonlocal piece
+            ended, piece = piece, None
+            ended.capture_end()
+            graph.pieces.append((ended, outside))
+
+        def pause(outside: Callable[[], None]) -> None:
+            end(outside)
+            begin()
+
+        begin()
+        try:
+            work(pause)
+        except BaseException:  # boundary: whatever it is, the recording must end
+            if piece is not None:
+                with suppress(RuntimeError):  # it says that the recording is broken, and not by what
+                    piece.capture_end()
+            raise
+        end(lambda: None)
+        return graph
+
+    def compile(self, function: Function) -> Function:
+        # With sizes as unknowns, or every number of tokens would be compiled anew.
+        compiled: Any = self._torch.compile(function, dynamic=True)
+        return compiled
 
     def graph_bytes(self) -> int:
         return self._graph_bytes

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 
 from penstock.attention.base import AttentionBackend
 from penstock.attention.context import AttentionStep
-from penstock.models.interface import Model
+
+RunModel = Callable[..., torch.Tensor]  # `Model.forward`, or what a compiler made of it
 
 
 class Forward(ABC):
@@ -36,16 +38,20 @@ class Forward(ABC):
             hidden_SH of the wanted ones. It may be overwritten by the next call.
         """
 
+    def idle(self) -> bool:
+        """Do some of what makes later steps faster, while there is nothing to run; whether more of it is left."""
+        return False
+
 
 class EagerForward(Forward):
     """Calls the model, layer by layer.
 
     Args:
-        model: loaded.
+        model: loaded, or its compiled forward method.
         backend: allocated.
     """
 
-    def __init__(self, model: Model, backend: AttentionBackend):
+    def __init__(self, model: RunModel, backend: AttentionBackend):
         self._model = model
         self._backend = backend
 

@@ -70,6 +70,11 @@ class ModelRunner:
             results[row].error = reason
         return StepResult(plan.step, results)
 
+    @torch.inference_mode()
+    def idle(self) -> bool:
+        """See `Forward.idle`."""
+        return self._forward.idle()
+
     def _run(self, plan: StepPlan, rows: StepRows, results: list[RowResult]) -> None:
         inputs = build_inputs(rows, self._batch, self._backend.block_size, self._device)
         if self._pooling is not None:

@@ -31,8 +31,12 @@ from penstock.structured.masks import Constraints
 from penstock.structured.vocabulary import Vocabulary
 from penstock.tokenizers.tokenizer import Tokenizer
 from penstock.worker.capacity import BUDGETS, KVCapacity, KVDemand, size_pool
+from penstock.worker.forward import EagerForward, Forward, RunModel
+from penstock.worker.graphs import GraphForward, GraphLimits
 from penstock.worker.model_runner import ModelRunner
 from penstock.worker.sleep import ParkedWeights, describe_sleep
+
+GRAPH_SHARE = 0.02  # of the device's memory, for recorded steps
 
 logger = get_logger(__name__)
 
@@ -149,6 +153,7 @@ class Worker:
             self.device.torch_device,
             self._constraints,
             self._pooler,
+            self._make_forward(),
         )
 
     def sleep(self, level: int, gone: list[str]) -> None:
@@ -194,6 +199,19 @@ class Worker:
             self._start_runner()
             logger.info("Awake.")
 
+    def _make_forward(self) -> Forward:
+        config = self._config.compilation
+        run: RunModel = self.model
+        if config.compiled:
+            # Attention differs from step to step, and is kernels of our own.
+            self.backend.attend = torch.compiler.disable(self.backend.attend)  # type: ignore[method-assign]
+            run = self.device.compile(self.model.forward)
+        if not config.decode_sizes and not config.mixed_sizes:
+            return EagerForward(run, self.backend)
+        _, total = self.device.memory()
+        limits = GraphLimits(config.decode_sizes, config.mixed_sizes, config.max_context, int(total * GRAPH_SHARE))
+        return GraphForward(run, self.backend, self.device, self._config.model.shape.hidden_size, limits)
+
     def prepare(self, params: SamplingParams) -> Future[object]:
         """Compile a request's constraint on another thread, ahead of its first step."""
         return self._constraints.prepare(params)
@@ -202,6 +220,10 @@ class Worker:
         """Run one step."""
         assert self._runner is not None, "allocate_kv comes first"
         return self._runner.execute(plan)
+
+    def idle(self) -> bool:
+        """Use the time while there is nothing to run; whether more of it would be of use."""
+        return self._runner is not None and self._runner.idle()
 
     def _make_grammar_engine(self) -> GrammarEngine:
         """On the compiling thread, for the first constraint: reading a tokenizer takes a second or so."""

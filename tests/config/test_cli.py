@@ -54,6 +54,9 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "scheduling_policy": (["--scheduling-policy", "priority"], "priority"),
     "device": (["--device", "cpu"], "cpu"),
     "enable_sleep_mode": (["--enable-sleep-mode"], True),
+    "enforce_eager": (["--enforce-eager"], True),
+    "max_seq_len_to_capture": (["--max-seq-len-to-capture", "8192"], 8192),
+    "compilation_config": (["-cc", '{"mode": 3}'], {"mode": 3}),
     "cpu_threads": (["--cpu-threads", "2"], 2),
     "guided_decoding_backend": (["--guided-decoding-backend", "xgrammar:no-fallback"], "xgrammar:no-fallback"),
     "structured_outputs_config": (["--structured-outputs-config.backend", "guidance"], {"backend": "guidance"}),
@@ -164,8 +167,13 @@ def test_no_option_is_left_out() -> None:
         (["--rope-theta", "5e5"], {"hf_overrides": {"rope_theta": 5e5}}),
         (["--rope-scaling", '{"f": 2}', "--hf-overrides.x", "1"], {"hf_overrides": {"rope_scaling": {"f": 2}, "x": 1}}),
         (["--disable-log-requests"], {}),
-        (["-tp", "1", "-pp=1", "-O0", "-O", "2", "-O=0", "-q", "None"], {}),
-        (["--use-v2-block-manager", "--trust-remote-code", "--enforce-eager"], {}),
+        (["-tp", "1", "-pp=1", "-q", "None"], {}),
+        (["-O0", "-O", "2", "-O=0"], {"compilation_config": 0}),
+        (
+            ["-O1", "--cudagraph-capture-sizes", "2", "4"],
+            {"compilation_config": {"level": 1, "cudagraph_capture_sizes": ["2", "4"]}},
+        ),
+        (["--use-v2-block-manager", "--trust-remote-code"], {}),
     ],
 )
 def test_spellings(words: list[str], expected: dict[str, Any]) -> None:

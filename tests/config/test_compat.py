@@ -94,7 +94,7 @@ def test_a_row_does_what_it_says(
             "--no-multi-step-stream-outputs is not built into this version: "
             "it runs one step at a time and streams each token.",
         ),
-        (["-O3"], "--compilation-config 3 is not built into this version: "),
+        (["--performance-mode", "throughput"], "--performance-mode throughput is not built into this version: "),
         (["--speculative-config.method", "ngram"], "--speculative-config {'method': 'ngram'} is not built"),
         (["--swap-space", "8"], "--swap-space 8.0 is not built into this version: it preempts by computing again"),
         (["--tool-server", "demo"], "--tool-server demo is not built into this version"),
@@ -123,6 +123,7 @@ def test_keywords_as_scripts_for_vllm_have_them() -> None:
     assert args == EngineArgs(
         model="m",
         gpu_memory_utilization=0.8,
+        enforce_eager=True,
         hf_overrides={"rope_theta": 10.0},
         dtype="float16",
         pooler_config={"normalize": True},

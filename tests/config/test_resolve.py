@@ -144,6 +144,7 @@ TESTED_ELSEWHERE = {
     "ignore_patterns",
     "hf_token",
     "device",
+    *("enforce_eager", "max_seq_len_to_capture", "compilation_config"),  # see test_compilation
     "disable_log_stats",  # a server's own, see test_usage
     *("runner", "convert", "task", "pooler_config"),  # see tests/pooling
 }

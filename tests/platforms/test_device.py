@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from penstock import platforms
-from penstock.platforms.base import Device
+from penstock.platforms.base import Device, Pause
 
 PLACES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -22,11 +22,14 @@ def test_a_graph_runs_again_on_the_same_memory(device: Device) -> None:
     x = torch.zeros(4, device=device.torch_device)
     out = torch.zeros(4, device=device.torch_device)
 
-    def work() -> None:
+    def work(pause: Pause) -> None:
         out.copy_(x.exp() * 2)
 
+    def more(pause: Pause) -> None:
+        out.add_(1)
+
     before = device.graph_bytes()
-    graphs = [device.graph(work), device.graph(lambda: out.add_(1))]
+    graphs = [device.graph(work), device.graph(more)]
     assert device.graph_bytes() >= before
     for start in (1.0, -3.0):
         x.fill_(start)
@@ -35,11 +38,34 @@ def test_a_graph_runs_again_on_the_same_memory(device: Device) -> None:
         assert torch.equal(out, torch.full_like(out, start).exp() * 2 + 1)
 
 
+def test_what_a_graph_pauses_for_is_called_each_time(device: Device) -> None:
+    x = torch.zeros(3, device=device.torch_device)
+    addend = 0.0
+
+    def outside() -> None:
+        x.add_(addend)
+
+    def work(pause: Pause) -> None:
+        doubled = x * 2  # outlives the pause
+        pause(outside)
+        x.add_(doubled)
+        pause(outside)
+
+    graph = device.graph(work)
+    x.fill_(1.0)
+    addend = 10.0
+    graph.replay()
+    assert x.tolist() == [23.0] * 3  # 1 + 10 + 2 * 1 + 10
+    addend = 0.5
+    graph.replay()
+    assert x.tolist() == [70.0] * 3
+
+
 def test_a_failure_while_recording_is_the_callers(device: Device) -> None:
     x = torch.zeros(2, device=device.torch_device)
     calls = []
 
-    def work() -> None:
+    def work(pause: Pause) -> None:
         calls.append(0)
         if len(calls) == (2 if device.torch_device.type == "cuda" else 1):  # while it records
             raise ValueError("broken")
@@ -47,8 +73,11 @@ def test_a_failure_while_recording_is_the_callers(device: Device) -> None:
 
     with pytest.raises(ValueError, match="broken"):
         device.graph(work)
-    graph = device.graph(lambda: x.fill_(7.0))
-    graph.replay()
+
+    def good(pause: Pause) -> None:
+        x.fill_(7.0)
+
+    device.graph(good).replay()
     assert x.tolist() == [7.0, 7.0]
 
 

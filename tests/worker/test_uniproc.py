@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from worker_cases import BLOCK, VOCAB, small_shape
 
-from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfig, ModelConfig, SchedulerConfig
+from penstock.config.engine_config import (
+    CacheConfig,
+    CompilationConfig,
+    DeviceConfig,
+    EngineConfig,
+    ModelConfig,
+    SchedulerConfig,
+)
 from penstock.errors import ClientError, StartError
 from penstock.executor.base import executors
 from penstock.ops import kernels
@@ -121,3 +129,26 @@ def test_8_bit_keys_and_values_are_refused_without_kernels(tmp_path: Path) -> No
     finally:
         kernels.choose(isa)
         executor.shutdown()
+
+
+def test_graphs_are_recorded_while_there_is_nothing_to_run(tmp_path: Path) -> None:
+    """As on a GPU: what a CPU's configuration never asks for is asked for here."""
+
+    def tokens(compilation: CompilationConfig) -> tuple[list[int], int]:
+        given = msgspec.structs.replace(config(tmp_path), compilation=compilation)
+        executor = executors.get("uni")(given)
+        executor.initialize(lambda what, done: None)
+        executor.allocate_kv(executor.kv_capacity().num_blocks)
+        idle = 0
+        while executor.idle():
+            idle += 1
+        new = NewRow("r", [5, 6, 7], 3, SamplingParams(temperature=0.0))
+        plans = [StepPlan(0, [], [new], [Row("r", 0, 3, [1], True)])]
+        plans += [StepPlan(i, [], [], [Row("r", 2 + i, 1, [], True)]) for i in range(1, 5)]
+        found = [token for plan in plans for token in executor.execute(plan).result().rows[0].token_ids]
+        executor.shutdown()
+        return found, idle
+
+    plain, nothing = tokens(CompilationConfig())
+    assert nothing == 0
+    assert tokens(CompilationConfig(mixed_sizes=(1, 2, 4, 8), max_context=100)) == (plain, 3)
