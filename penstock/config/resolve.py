@@ -50,7 +50,7 @@ class Budget:
 # Figures of vLLM. A prefix is reused in whole blocks, so smaller ones reuse more of it; but on the CPU blocks of 128
 # tokens, which lie in one piece for each head, made steps of 64 requests 1.4 times as fast as blocks of 32.
 BUDGETS = {
-    "cpu": Budget(128, {"server": 128, "offline": 256}, {"server": 2048, "offline": 4096}, server_step_seconds=0.2),
+    "cpu": Budget(128, {"server": 128, "offline": 256}, {"server": 2048, "offline": 4096}, server_step_seconds=0.15),
     "cuda": Budget(16, {"server": 256, "offline": 256}, {"server": 2048, "offline": 8192}),
     "cuda_large": Budget(16, {"server": 1024, "offline": 1024}, {"server": 8192, "offline": 16384}),
 }

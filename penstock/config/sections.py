@@ -163,7 +163,7 @@ class SchedulerOptions:
     max_num_batched_tokens: int | None = option(
         None,
         "Most tokens of one step; takes 2k or 2K. Default on CPU: 2048 for a server, 4096 offline. Where "
-        "others decode, a server on CPU runs fewer of a prompt, so that a step lasts about 0.2 seconds.",
+        "others decode, a server on CPU runs fewer of a prompt, so that a step lasts about 0.15 seconds.",
         kind="human",
     )
     enable_chunked_prefill: bool | None = option(
