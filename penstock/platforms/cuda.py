@@ -114,6 +114,16 @@ def torch_versions(version_file: Path) -> tuple[str, str | None]:
     return version[1] if version else "unknown", cuda[1] if cuda else None
 
 
+def compiled(function: Function, backend: str = "inductor") -> Function:
+    """The function by torch.compile, once for any number of tokens, and once for all layers."""
+    import torch
+    import torch._dynamo
+
+    torch._dynamo.config.allow_unspec_int_on_nn_module = True  # the number of a layer is no reason for another kernel
+    made: Any = torch.compile(function, dynamic=True, backend=backend)
+    return made
+
+
 class CudaEvent(Event):
     """In the stream that is current when it is recorded."""
 
@@ -283,9 +293,7 @@ class CudaDevice(Device):
         return graph
 
     def compile(self, function: Function) -> Function:
-        # With sizes as unknowns, or every number of tokens would be compiled anew.
-        compiled: Any = self._torch.compile(function, dynamic=True)
-        return compiled
+        return compiled(function)
 
     def graph_bytes(self) -> int:
         return self._graph_bytes

@@ -10,16 +10,22 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 import torch
-from worker_cases import BLOCK, CPU, VOCAB, Driver, Request, RunnerFactory
+import torch._dynamo
+from torch._dynamo.utils import counters
+from worker_cases import BLOCK, CPU, VOCAB, Driver, Request, RunnerFactory, random_model
 
 from penstock.attention.base import AttentionBackend, HeadNorms
 from penstock.attention.context import AttentionStep
 from penstock.attention.select import create_backend
 from penstock.attention.torch_paged import TorchPagedAttention
+from penstock.ops import kernels
 from penstock.params import SamplingParams
 from penstock.platforms.cpu import CpuDevice
+from penstock.platforms.cuda import compiled
+from penstock.worker.forward import EagerForward
 from penstock.worker.graphs import GraphForward, GraphLimits
 from penstock.worker.model_runner import ModelRunner
 
@@ -211,7 +217,7 @@ class SmallDevice(CpuDevice):
 
     def graph(self, work: Any) -> Any:
         if self.made == self.room and self.error is not None:
-            raise self.error
+            raise type(self.error)(*self.error.args)
         self.made += 1
         return super().graph(work)
 
@@ -248,3 +254,27 @@ def test_recording_ends_early(
     request = Request("r", list(range(40)), SamplingParams(temperature=0.0), 5)
     assert driver.run_alone(request).result == factory.driver().run_alone(request.fresh()).result
     assert f"{5 - count} graphs are not recorded: {words}." in caplog.text
+
+
+def test_a_compiler_can_read_the_models_code(factory: RunnerFactory) -> None:
+    """What torch.compile sees of it on a GPU, where the ops are torch's or Triton's: no sizes and no layers apart."""
+    before = kernels.native.isa() if kernels.native is not None else kernels.TWINS
+    kernels.choose(kernels.TWINS)
+    try:
+        shape = msgspec.structs.replace(
+            factory.shape, num_layers=10
+        )  # more than compilations of one function before it gives up
+        model = random_model(shape, torch.float32)
+        backend = create_backend("torch_paged", shape, BLOCK, factory.dtype, CPU)
+        backend.allocate(BLOCKS)
+        plain = Driver(ModelRunner(model, backend, VOCAB, CPU), BLOCKS)
+        request = Request("r", [5, 6, 7], SamplingParams(temperature=0.0, logprobs=2), 3)
+        torch._dynamo.reset()
+        backend.attend = torch.compiler.disable(backend.attend)  # type: ignore[method-assign]
+        forward = EagerForward(compiled(model.forward, "eager"), backend)
+        driver = Driver(ModelRunner(model, backend, VOCAB, CPU, forward=forward), BLOCKS)
+        assert driver.run_alone(request).result == plain.run_alone(request.fresh()).result
+        assert counters["stats"]["unique_graphs"] < 3 * shape.num_layers
+        assert not any("recompile limit" in reason for reason in counters["unimplemented"])
+    finally:
+        kernels.choose(before)
