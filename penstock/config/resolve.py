@@ -83,7 +83,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
     kv_bytes = _kv_memory_bytes(args, platform)
     if kv_dtype != dtype and not shape.causal:
         raise StartError(f"--kv-cache-dtype {args.kv_cache_dtype}: {shape.architecture} keeps no keys and values.")
-    pool = kv_bytes or memory.default_pool_bytes(path, dtype, platform.facts(), args.gpu_memory_utilization)
+    pool = kv_bytes or memory.default_pool_bytes(path, dtype, shape, platform.facts(), args.gpu_memory_utilization)
     pool_tokens = memory.pool_tokens(shape, kv_dtype, block_size, args.num_gpu_blocks_override, pool)
     derived = _trained_length(path, shape) if args.max_model_len in (None, "auto", -1) else shape.max_position
     max_model_len = _max_model_len(args.max_model_len, derived, pool_tokens)
