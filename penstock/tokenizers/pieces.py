@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cached_property
 from typing import Any
 
 import tokenizers
@@ -30,18 +31,15 @@ class PieceTable(dict[int, bytes]):
     Attributes:
         kind: "byte_level", "sentencepiece" or "other".
         byte_ids: ids of byte-fallback tokens ("<0x0A>") -> their byte.
-        max_chars: most characters of a text that one token can cover, None where that cannot be said.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer):
         super().__init__()
         self._backend = backend
-        spec = json.loads(backend.to_str())
-        self.kind, byte_fallback = _classify(spec.get("decoder"))
+        self.kind, byte_fallback = _classify(_spec(backend.decoder))
         alphabet = byte_alphabet()
         self._alphabet = frozenset(alphabet)
         self._byte_of = {ord(char): byte for char, byte in alphabet.items()}
-        self._vocab = backend.get_vocab(with_added_tokens=True)
         self.byte_ids: dict[int, int] = {}
         if byte_fallback:
             self.byte_ids = {i: int(m[1], 16) for t, i in self._vocab.items() if (m := _BYTE_TOKEN.fullmatch(t))}
@@ -49,7 +47,15 @@ class PieceTable(dict[int, bytes]):
         self._anchor = self._find_anchor() if self.kind == "sentencepiece" else None
         if self.kind == "sentencepiece" and self._anchor is None:
             self.kind, self.byte_ids = "other", {}
-        self.max_chars = self._longest(spec)
+
+    @cached_property
+    def max_chars(self) -> int | None:
+        """Most characters of a text that one token can cover; None where that cannot be said."""
+        return self._longest(_names(_spec(self._backend.normalizer)))
+
+    @cached_property
+    def _vocab(self) -> dict[str, int]:
+        return self._backend.get_vocab(with_added_tokens=True)
 
     def __missing__(self, token_id: int) -> bytes:
         piece = self._bytes_of(token_id)
@@ -75,8 +81,7 @@ class PieceTable(dict[int, bytes]):
                 return token_id
         return None
 
-    def _longest(self, spec: dict[str, Any]) -> int | None:
-        normalizers = _names(spec.get("normalizer"))
+    def _longest(self, normalizers: set[str]) -> int | None:
         shrinks = normalizers - {"Prepend", "Replace", "Sequence", "NFC"}
         covers_all = self.kind == "byte_level" or bool(self.byte_ids)
         added = self._backend.get_added_tokens_decoder().values()
@@ -84,6 +89,13 @@ class PieceTable(dict[int, bytes]):
             return None
         longest = max((len(t) for t in self._vocab), default=1)
         return longest * NFC_CHARS if "NFC" in normalizers else longest
+
+
+def _spec(component: Any) -> dict[str, Any] | None:
+    """A tokenizer's decoder or normalizer as tokenizer.json has it. The whole tokenizer as JSON, with all its tokens,
+    would take a third of a second."""
+    spec: dict[str, Any] | None = None if component is None else json.loads(component.__getstate__())
+    return spec
 
 
 def _names(part: dict[str, Any] | None) -> set[str]:
