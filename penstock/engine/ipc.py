@@ -144,6 +144,11 @@ class CoreChannel:
         self._socket.close(linger_ms)
 
 
+def flush_channels() -> None:
+    """Wait until what was sent has left through the channels of this process, all of which are closed."""
+    zmq.Context.instance().term()
+
+
 def remove_socket_folder(folder: Path) -> None:
     """Remove what `make_socket_folder` made; anything else is left alone."""
     if folder.name.startswith(FOLDER_PREFIX):

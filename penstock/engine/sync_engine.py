@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from penstock.config.engine_config import EngineConfig
-from penstock.engine.core import EngineCore, build_core
+from penstock.engine.core import EngineCore, build_core, loading
 from penstock.engine.input_processor import InputProcessor, ParsedPrompt, Prompt
 from penstock.engine.output_processor import OutputProcessor
 from penstock.engine.pooling_request import Ids, OpenPooling, PoolingInputs
@@ -68,8 +68,9 @@ class SyncEngine:
             StartError: options, files or memory do not allow it.
         """
         path = config.model.tokenizer_path
-        tokenizer = None if path is None else Tokenizer.from_folder(path)
-        core = build_core(config, on_progress or (lambda what, fraction: None))
+        with loading(config):
+            tokenizer = None if path is None else Tokenizer.from_folder(path)
+            core = build_core(config, on_progress or (lambda what, fraction: None))
         logger.info("%s", core.kv_explanation)
         return cls(config, tokenizer, core, stats)
 

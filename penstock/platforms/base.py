@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -200,6 +200,14 @@ class Platform(ABC):
     @abstractmethod
     def preferred_16bit(self) -> str:
         """ "bfloat16" or "float16": what 32-bit checkpoints are run in when the user leaves it open."""
+
+    def expect_weights(self, num_bytes: int) -> AbstractContextManager[None]:
+        """For the time of loading, entered before torch is imported: a chance to make memory ready.
+
+        Args:
+            num_bytes: what the matrices of products will take.
+        """
+        return nullcontext()
 
     @abstractmethod
     def device(self, index: int = 0) -> Device:

@@ -19,6 +19,7 @@ from penstock import envs
 from penstock.errors import StartError
 from penstock.platforms.base import Device, Event, Function, Graph, HostCopy, Pause, Platform, PlatformFacts
 from penstock.platforms.cores import BINDING, allowed_cores, cpus_to_keep_to
+from penstock.platforms.huge_pages import huge_pages
 
 CGROUPS = Path("/sys/fs/cgroup")
 KEPT_BYTES = 1 << 29  # freed memory that stays with the process
@@ -43,6 +44,9 @@ class CpuPlatform(Platform):
 
     def preferred_16bit(self) -> str:
         return "bfloat16"  # torch has fast products for it here, and none for float16
+
+    def expect_weights(self, num_bytes: int) -> AbstractContextManager[None]:
+        return huge_pages.reserved(num_bytes) if num_bytes < memory()[1] else nullcontext()
 
     def device(self, index: int = 0) -> Device:
         assert index == 0

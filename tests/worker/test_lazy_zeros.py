@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import time
 
 import psutil
 import pytest
 import torch
 
 from penstock.ops.lazy_zeros import lazy_zeros
+from penstock.platforms.huge_pages import huge_pages
 
 CPU = torch.device("cpu")
 
@@ -53,3 +55,24 @@ def test_memory_is_taken_on_use_and_given_back() -> None:
     del x
     gc.collect()
     assert resident() - before < 64 << 20
+
+
+def test_memory_that_was_made_ready_is_zero_and_the_rest_is_given_back() -> None:
+    before = resident()
+    with huge_pages.reserved(256 << 20):
+        deadline = time.monotonic() + 30
+        while resident() - before < 200 << 20:  # a thread touches it by huge pages
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        tensors = [lazy_zeros((30_000_000,), torch.uint8, CPU, huge_pages=True) for _ in range(2)]
+        large = lazy_zeros((256 << 20,), torch.uint8, CPU, huge_pages=True)  # more than is left
+    assert resident() - before < 100 << 20
+    assert not any(x.any() for x in tensors)
+    for i, x in enumerate(tensors):
+        x.fill_(i + 1)
+    assert not large.any()
+    assert all((x == i + 1).all() for i, x in enumerate(tensors))
+    del tensors, x
+    gc.collect()
+    large_only = resident() - before
+    assert large_only < 300 << 20
