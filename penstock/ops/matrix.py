@@ -53,7 +53,7 @@ class PlainMatrix(Matrix):
     _plans: dict[tuple[object, ...], RowPlan] = {}  # matrices of one shape share a probe
 
     def __init__(self, n: int, k: int, dtype: torch.dtype, device: torch.device):
-        self.weight_NK = lazy_zeros((n, k), dtype, device, huge_pages=True)
+        self.weight_NK = torch.empty(n, k, dtype=dtype, device=device)
         self._plan = RowPlan()
 
     def finish(self, bias_N: torch.Tensor | None = None) -> None:

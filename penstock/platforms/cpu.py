@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ class CpuPlatform(Platform):
         return "bfloat16"  # torch has fast products for it here, and none for float16
 
     def expect_weights(self, num_bytes: int) -> AbstractContextManager[None]:
-        return huge_pages.reserved(num_bytes) if num_bytes < memory()[1] else nullcontext()
+        # Matrices of the torch twins lie in memory of torch's.
+        packed = envs.CPU_ISA != "torch" and find_spec("penstock.ops._kernels") is not None
+        return huge_pages.reserved(num_bytes) if packed and num_bytes < memory()[1] else nullcontext()
 
     def device(self, index: int = 0) -> Device:
         assert index == 0
