@@ -54,12 +54,13 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from penstock.plugins import load_object
 
-for kernel in json.load(sys.stdin):
+asked = json.load(sys.stdin)
+for kernel in asked["kernels"]:
     fn = load_object(kernel["path"])
     names = list(kernel["signature"])
     constants = {(names.index(n),): v for n, v in kernel["constants"].items()}
     attrs = {(names.index(n),): [["tt.divisibility", 16]] for n in kernel["aligned"]}
-    for capability in (80, 90):
+    for capability in asked["capabilities"]:
         source = ASTSource(fn, kernel["signature"], constants, attrs)
         options = {"num_warps": kernel["num_warps"], "num_stages": kernel["num_stages"]}
         made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
@@ -76,22 +77,22 @@ for kernel in json.load(sys.stdin):
 """
 
 
-def compile_all(kernels: list[Kernel]) -> list[tuple[Kernel, Compiled]]:
-    """Each kernel for compute capability 8.0 and 9.0."""
+def compile_all(kernels: list[Kernel], capabilities: tuple[int, ...] = (80, 90)) -> list[tuple[Kernel, Compiled]]:
+    """Each kernel for each compute capability, 80 for 8.0."""
     environment = {n: v for n, v in os.environ.items() if n not in ("TRITON_INTERPRET", "PENSTOCK_TRITON")}
     environment["PYTHONPATH"] = str(ROOT)
-    asked = json.dumps([vars(k) for k in kernels])
+    asked = json.dumps({"kernels": [vars(k) for k in kernels], "capabilities": capabilities})
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM], input=asked, env=environment, capture_output=True, text=True, timeout=600
     )
     assert run.returncode == 0, run.stderr[-4000:]
     made = [Compiled(**json.loads(line)) for line in run.stdout.splitlines()]
-    return [(kernels[i // 2], one) for i, one in enumerate(made)]
+    return [(kernels[i // len(capabilities)], one) for i, one in enumerate(made)]
 
 
-def check_compiled(kernels: list[Kernel]) -> None:
+def check_compiled(kernels: list[Kernel], capabilities: tuple[int, ...] = (80, 90)) -> None:
     """They compile, fit a multiprocessor, spill nothing and hold the instructions that they should."""
-    for kernel, made in compile_all(kernels):
+    for kernel, made in compile_all(kernels, capabilities):
         what = f"{kernel.path} {kernel.constants} for {made.capability}"
         assert made.shared <= SHARED_MEMORY[made.capability], f"{what}: {made.shared} bytes of shared memory"
         assert made.registers <= REGISTERS, what

@@ -84,7 +84,7 @@ class TokenRowsHead(Module):
         self._tied = (tied,)  # in a tuple, so that torch does not count it as this module's too
         self._rows = context.empty(len(token_ids), hidden_size)
         self._slot = _RowsSlot(vocab_size, self._rows, self._ids)
-        self._matrix = new_matrix(num_labels, hidden_size, context.dtype, context.device)
+        self._matrix = new_matrix(num_labels, hidden_size, context.dtype, context.device, context.batch_invariant)
         self.redundant_names = ("lm_head.weight",) if tied is not None else ()
 
     def slots(self) -> dict[str, Slot]:

@@ -11,8 +11,10 @@ import torch
 
 from penstock.layers.context import BuildContext
 from penstock.layers.module import Module
+from penstock.ops.fp8_matrix import Fp8Matrix
 from penstock.ops.int_matrix import IntMatrix
 from penstock.ops.matrix import Matrix
+from penstock.ops.narrow_matrix import NarrowMatrix
 from penstock.quantization.base import LinearMethod
 from penstock.quantization.slot import Slot
 
@@ -28,8 +30,9 @@ class Linear(Module):
         out_dtype: type of the result, if not the model's.
     """
 
-    matrix: Matrix  # this or the next, as the method keeps the weight
-    int_matrix: IntMatrix
+    matrix: Matrix  # this or one of the next, as the method keeps the weight
+    int_matrix: IntMatrix | NarrowMatrix
+    fp8_matrix: Fp8Matrix
     bias: torch.Tensor | None
 
     def __init__(
@@ -45,6 +48,7 @@ class Linear(Module):
         self.dtype, self.device = context.dtype, context.device
         self.out_dtype = out_dtype or context.dtype
         self.empty = context.empty
+        self.batch_invariant = context.batch_invariant
         self.in_features = in_features
         self.shards = shards
         self.out_features = sum(shards.values())

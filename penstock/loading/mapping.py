@@ -101,13 +101,18 @@ class Slots:
             StartError: its shape or its kind of number does not fit.
         """
         slot = self.wanted[target]
-        if slot.shape != source.shape:
+        if slot.shape != source.shape and not slot.numel() == source.numel() == 1:
             raise StartError(
                 f"the weights do not fit the model. {target} should be {list(slot.shape)}, is {list(source.shape)}."
             )
-        if slot.is_floating_point() and (not source.is_floating_point() or source.dtype.itemsize == 1):
+        is_narrow = slot.dtype.itemsize == 1
+        if (
+            slot.is_floating_point()
+            and not is_narrow
+            and (not source.is_floating_point() or source.dtype.itemsize == 1)
+        ):
             raise StartError(f"the weights do not fit the model. {target} is quantized ({source.dtype}), unexpectedly.")
-        if not slot.is_floating_point() and slot.dtype != source.dtype:
+        if (is_narrow or not slot.is_floating_point()) and slot.dtype != source.dtype:
             raise StartError(f"the weights do not fit the model. {target} should be {slot.dtype}, is {source.dtype}.")
         if isinstance(slot, torch.Tensor):
             copy(slot, source)

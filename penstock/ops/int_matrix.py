@@ -1,7 +1,7 @@
 """A matrix of 8-bit or 4-bit numbers with scales, and its products with activations rounded to 8 bits.
 
-It lies in the panels of csrc/int_linear.h, whoever computes: the kernels, or torch where there are none. Its products
-sum whole numbers, exactly, so that a row's bits cannot depend on what shares the call.
+On the CPU it lies in the panels of csrc/int_linear.h, whoever computes: the kernels, or torch where there are none. Its
+products sum whole numbers, exactly, so that a row's bits cannot depend on what shares the call. A GPU's is a NarrowMatrix.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from penstock.ops import kernels
+from penstock.ops import triton as triton_ops
 from penstock.ops.lazy_zeros import lazy_zeros
+from penstock.ops.narrow_matrix import NarrowMatrix
 
 # Dimensions in tensor names: T rows, N output features, K input features, G groups of them.
 
@@ -134,6 +136,15 @@ class IntMatrix:
     def _scales(self) -> torch.Tensor:
         """[panels, groups, LANES], a view."""
         return self._panels[:, :, self._number_bytes :].view(self.scale_dtype)
+
+
+def new_int_matrix(
+    n: int, k: int, bits: int, group: int, scale_dtype: torch.dtype, device: torch.device, batch_invariant: bool
+) -> IntMatrix | NarrowMatrix:
+    """An unfilled matrix of the kind that computes here; `group` and `scale_dtype` are for those of 4 bits."""
+    if triton_ops.wanted_on(device):
+        return NarrowMatrix(n, k, torch.int8, bits, group, scale_dtype, device, batch_invariant)
+    return IntMatrix(n, k, bits, group, scale_dtype if bits == 4 else torch.float32)
 
 
 def multiply_twin(matrix: IntMatrix, x_TK: torch.Tensor, bias_N: torch.Tensor | None) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The matrix of a product: filled as a plain [N, K] tensor, then finished for multiplying, and held once.
 
-With the C++ kernels it is packed in place, panel by panel, as csrc/linear.h tells; otherwise it stays as it is.
+With the C++ kernels it is packed in place, panel by panel, as csrc/linear.h tells; otherwise it stays as it is. On a
+GPU a library multiplies, or, where bits must not depend on the batch, a Triton kernel.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
+import torch.nn.functional as F
 
 from penstock.ops import kernels
+from penstock.ops import triton as triton_ops
 from penstock.ops.embedding import embedding
 from penstock.ops.lazy_zeros import lazy_zeros
 from penstock.ops.linear import RowPlan, linear, plan_rows
@@ -20,7 +23,7 @@ LANES = 32  # output features of a panel
 
 
 class Matrix(ABC):
-    """x @ weight.T, with the same bits for a row whatever other rows share the call.
+    """x @ weight.T. But in a LibraryMatrix a row has the same bits whatever other rows share the call.
 
     Attributes:
         weight_NK: to be filled before `finish`; afterwards its contents are the matrix's own affair.
@@ -121,8 +124,52 @@ class PackedMatrix(Matrix):
         return out_TK
 
 
-def new_matrix(n: int, k: int, dtype: torch.dtype, device: torch.device) -> Matrix:
-    """An unfilled matrix of the kind that computes here."""
+class LibraryMatrix(Matrix):
+    """The weight as it was filled, on a GPU; products by torch's library, which chooses a kernel for each row count."""
+
+    def __init__(self, n: int, k: int, dtype: torch.dtype, device: torch.device):
+        self.weight_NK = torch.empty(n, k, dtype=dtype, device=device)
+
+    def finish(self, bias_N: torch.Tensor | None = None) -> None:
+        pass
+
+    def multiply(
+        self, x_TK: torch.Tensor, bias_N: torch.Tensor | None = None, out_dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        weight_NK = self.weight_NK
+        if out_dtype in (None, weight_NK.dtype):
+            return F.linear(x_TK, weight_NK, bias_N)
+        if not weight_NK.is_cuda:
+            return F.linear(x_TK, weight_NK, bias_N).to(out_dtype)
+        y_TN = torch.mm(x_TK, weight_NK.t(), out_dtype=out_dtype)  # the sums are not rounded to 16 bits on the way
+        return y_TN if bias_N is None else y_TN + bias_N
+
+    def rows(self, ids_T: torch.Tensor) -> torch.Tensor:
+        return embedding(ids_T, self.weight_NK)
+
+
+class InvariantMatrix(LibraryMatrix):
+    """The same, multiplied in tiles and in an order that do not depend on the number of rows."""
+
+    def __init__(self, n: int, k: int, dtype: torch.dtype, device: torch.device):
+        super().__init__(n, k, dtype, device)
+        self._product = triton_ops.load("penstock.ops.triton.product:plain_product")
+
+    def multiply(
+        self, x_TK: torch.Tensor, bias_N: torch.Tensor | None = None, out_dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        y_TN: torch.Tensor = self._product(x_TK, self.weight_NK, bias_N, out_dtype or x_TK.dtype)
+        return y_TN
+
+
+def new_matrix(n: int, k: int, dtype: torch.dtype, device: torch.device, batch_invariant: bool = False) -> Matrix:
+    """An unfilled matrix of the kind that computes here.
+
+    Args:
+        batch_invariant: a row's bits must not depend on the others on a GPU either.
+    """
+    if triton_ops.wanted_on(device):
+        return (InvariantMatrix if batch_invariant else LibraryMatrix)(n, k, dtype, device)
     if kernels.native is None or device.type != "cpu":
         return PlainMatrix(n, k, dtype, device)
     return PackedMatrix(n, k, dtype)

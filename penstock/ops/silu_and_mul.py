@@ -5,12 +5,16 @@ from __future__ import annotations
 import torch
 
 from penstock.ops import kernels
+from penstock.ops import triton as triton_ops
 from penstock.ops.rows import row_chunks
 
 
 def silu_and_mul(x_T2I: torch.Tensor) -> torch.Tensor:
     """[T, I] of x's type, from [T, 2I] whose first half is the gate; computed in float32."""
     if kernels.native is None or not x_T2I.is_cpu:
+        if triton_ops.wanted(x_T2I):
+            on_gpu_TI: torch.Tensor = triton_ops.load("penstock.ops.triton.silu_and_mul:silu_and_mul")(x_T2I)
+            return on_gpu_TI
         return silu_and_mul_twin(x_T2I)
     rows, width = x_T2I.shape[0], x_T2I.shape[1] // 2
     out_TI = x_T2I.new_empty(rows, width)

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from penstock.ops import triton as triton_ops
+
 # Dimensions in tensor names: S rows, R masked ones among them, W words of 32 tokens, V vocabulary.
 
 _NEGATIVE_INFINITY = -0x800000  # its bits in float32, as an integer
@@ -23,6 +25,11 @@ def apply_token_mask(logits_SV: torch.Tensor, rows_R: Sequence[int], masks_RW: n
         rows_R: the row of each mask.
         masks_RW: int32, W = ceil(V / 32); bit i of word w stands for token 32 * w + i.
     """
+    if triton_ops.wanted(logits_SV):
+        index_R = torch.tensor(rows_R, dtype=torch.int64).to(logits_SV.device, non_blocking=True)
+        words_RW = torch.from_numpy(masks_RW).to(logits_SV.device, non_blocking=True)
+        triton_ops.load("penstock.ops.triton.token_mask:apply_token_mask")(logits_SV, index_R, words_RW)
+        return
     if not logits_SV.is_cpu:
         apply_token_mask_twin(logits_SV, rows_R, masks_RW)
         return

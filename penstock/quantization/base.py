@@ -12,8 +12,10 @@ from typing import Any, Protocol
 import torch
 
 from penstock.config.shape import Quantization
+from penstock.ops.fp8_matrix import Fp8Matrix
 from penstock.ops.int_matrix import IntMatrix
 from penstock.ops.matrix import Matrix, new_matrix
+from penstock.ops.narrow_matrix import NarrowMatrix
 from penstock.plugins import Registry
 from penstock.quantization.slot import Slot
 
@@ -24,6 +26,10 @@ METHODS = Registry(
         "int4": "penstock.quantization.int4:Int4Linear",
         "compressed-int8": "penstock.quantization.compressed_tensors:CompressedInt8",
         "compressed-int4": "penstock.quantization.compressed_tensors:CompressedInt4",
+        "fp8": "penstock.quantization.fp8:Fp8Linear",
+        "fp8-tensor": "penstock.quantization.fp8:Fp8Checkpoint",
+        "fp8-channel": "penstock.quantization.fp8:Fp8Checkpoint",
+        "fp8-block": "penstock.quantization.fp8:Fp8Checkpoint",
     },
 )
 
@@ -35,7 +41,8 @@ class LinearLayer(Protocol):
         shards: checkpoint name -> output features, in the order in which they are stacked.
         dtype, device: of the model.
         out_dtype: of the product: the model's type, or float32.
-        matrix, int_matrix: where a method keeps the weight: one of them.
+        batch_invariant: on a GPU, too, a row's bits must not depend on the other rows of a product.
+        matrix, int_matrix, fp8_matrix: where a method keeps the weight: one of them.
     """
 
     in_features: int
@@ -44,9 +51,11 @@ class LinearLayer(Protocol):
     dtype: torch.dtype
     device: torch.device
     out_dtype: torch.dtype
+    batch_invariant: bool
     bias: torch.Tensor | None
     matrix: Matrix
-    int_matrix: IntMatrix
+    int_matrix: IntMatrix | NarrowMatrix
+    fp8_matrix: Fp8Matrix
 
     def empty(self, *size: int) -> torch.Tensor:
         """An uninitialized tensor of the model's type on its device."""
@@ -86,7 +95,7 @@ class LinearMethod(ABC):
 
     @abstractmethod
     def apply(self, layer: LinearLayer, x_TK: torch.Tensor, bias_N: torch.Tensor | None) -> torch.Tensor:
-        """x @ weight.T + bias: [T, N] in `layer.out_dtype`. A row's bits must not depend on T."""
+        """x @ weight.T + bias: [T, N] in `layer.out_dtype`. A row's bits must not depend on T, but as `Matrix` says."""
 
     @abstractmethod
     def rows(self, layer: LinearLayer, ids_T: torch.Tensor) -> torch.Tensor:
@@ -97,7 +106,9 @@ class UnquantizedLinear(LinearMethod):
     """Weights in the model's own type, one [N, K] matrix per layer."""
 
     def create_weights(self, layer: LinearLayer) -> None:
-        layer.matrix = new_matrix(layer.out_features, layer.in_features, layer.dtype, layer.device)
+        layer.matrix = new_matrix(
+            layer.out_features, layer.in_features, layer.dtype, layer.device, layer.batch_invariant
+        )
 
     def slots(self, layer: LinearLayer) -> Mapping[str, torch.Tensor | Slot]:
         parts = layer.matrix.weight_NK.split(list(layer.shards.values()))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 
 from penstock.config.shape import Quantization
-from penstock.ops.int_matrix import IntMatrix
+from penstock.ops.int_matrix import new_int_matrix
 from penstock.quantization.base import LinearLayer, LinearMethod
 from penstock.quantization.int8 import Int8Linear, quantizing_slots
 from penstock.quantization.slot import Slot
@@ -26,7 +26,8 @@ class Int4Linear(LinearMethod):
         return Int8Linear()
 
     def create_weights(self, layer: LinearLayer) -> None:
-        layer.int_matrix = IntMatrix(layer.out_features, layer.in_features, 4, self._group, layer.dtype)
+        n, k = layer.out_features, layer.in_features
+        layer.int_matrix = new_int_matrix(n, k, 4, self._group, layer.dtype, layer.device, layer.batch_invariant)
 
     def slots(self, layer: LinearLayer) -> Mapping[str, torch.Tensor | Slot]:
         return quantizing_slots(layer)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import torch
 
 from penstock.config.shape import Quantization
-from penstock.ops.int_matrix import IntMatrix, quantize_weight
+from penstock.ops.int_matrix import IntMatrix, new_int_matrix, quantize_weight
+from penstock.ops.narrow_matrix import NarrowMatrix
 from penstock.quantization.base import LinearLayer, LinearMethod
 from penstock.quantization.slot import Slot
 
@@ -22,7 +23,8 @@ class Int8Linear(LinearMethod):
         pass
 
     def create_weights(self, layer: LinearLayer) -> None:
-        layer.int_matrix = IntMatrix(layer.out_features, layer.in_features, 8)
+        n, k = layer.out_features, layer.in_features
+        layer.int_matrix = new_int_matrix(n, k, 8, 0, torch.float32, layer.device, layer.batch_invariant)
 
     def slots(self, layer: LinearLayer) -> Mapping[str, torch.Tensor | Slot]:
         return quantizing_slots(layer)
@@ -40,7 +42,7 @@ class Int8Linear(LinearMethod):
 class QuantizingSlot(Slot):
     """Takes rows of a weight and keeps them as whole numbers with scales."""
 
-    def __init__(self, matrix: IntMatrix, first: int, rows: int, dtype: torch.dtype):
+    def __init__(self, matrix: IntMatrix | NarrowMatrix, first: int, rows: int, dtype: torch.dtype):
         super().__init__((rows, matrix.k), dtype)
         self._matrix = matrix
         self._first = first

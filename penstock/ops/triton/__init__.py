@@ -22,6 +22,11 @@ def wanted(x: torch.Tensor) -> bool:
     return x.is_cuda or (interpreting and x.is_cpu)
 
 
+def wanted_on(device: torch.device) -> bool:
+    """The same for tensors of this device."""
+    return device.type == "cuda" or (interpreting and device.type == "cpu")
+
+
 @cache
 def load(path: str) -> Any:
     """The function that "module:name" names, of a module that imports triton.
