@@ -113,6 +113,7 @@ VARIABLES: dict[str, Variable] = {
         "Instruction set of the CPU kernels: auto, a name such as avx2, or torch (none).",
         None,
     ),
+    "BATCH_INVARIANT": _ours("BATCH_INVARIANT", _bool, False, "As --batch-invariant."),
     "TRITON": _ours(
         "TRITON",
         _triton,

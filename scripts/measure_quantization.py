@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import tiny_corpus  # noqa: E402
 from paged_driver import PagedDriver, Sequence  # noqa: E402
-from quantized_checkpoints import compress, quantization_config, write  # noqa: E402
+from quantized_checkpoints import compress, fp8_config, quantization_config, to_fp8, write  # noqa: E402
 from tiny_training.batches import chat_renderer, rendered  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
@@ -109,9 +109,15 @@ def main() -> None:
         eight, four = (quantization_config(bits, 128) for bits in (8, 4))
         write(made / "w8a8", compress(weights, 8), **config, quantization_config=eight)
         write(made / "w4a16", compress(weights, 4, 128), **config, quantization_config=four)
+        for scales in ("tensor", "block"):
+            packed, _ = to_fp8(weights, scales)
+            write(made / f"fp8-{scales}", packed, **config, quantization_config=fp8_config(scales))
         rows: list[tuple[str, Path, Quantization | None]] = [
             ("bfloat16", MODEL, None),
             ("`--quantization int8`", MODEL, Quantization("int8")),
+            ("`--quantization fp8`", MODEL, Quantization("fp8")),
+            ("fp8 checkpoint, a scale for each matrix", made / "fp8-tensor", None),
+            ("fp8 checkpoint, a scale for each 128 by 128", made / "fp8-block", None),
             *((f"int4, groups of {g}", MODEL, Quantization("int4", g)) for g in (32, 64, 128)),
             ("W8A8 checkpoint", made / "w8a8", None),
             ("W4A16 checkpoint, groups of 128", made / "w4a16", None),

@@ -104,6 +104,40 @@ def compress(tensors: dict[str, torch.Tensor], bits: int, group: int = 32) -> di
     return out
 
 
+def fp8_config(scales: str, **changes: Any) -> dict[str, Any]:
+    """What says that weights are fp8, with scales by "channel", "tensor" (compressed-tensors) or "block"."""
+    if scales == "block":
+        return {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128]} | changes
+    one = {"num_bits": 8, "type": "float", "symmetric": True}
+    weights = one | {"dynamic": False, "strategy": scales, "observer": "minmax"}
+    activations = one | ({"dynamic": True, "strategy": "token"} if scales == "channel" else {"dynamic": False})
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": activations}
+    return quantization_config(8) | {"format": "float-quantized", "config_groups": {"group_0": group}} | changes
+
+
+def to_fp8(tensors: dict[str, torch.Tensor], scales: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The products inside the model in fp8, and the same in bfloat16 as they are then."""
+    out, wide = dict(tensors), dict(tensors)
+    for name, weight in tensors.items():
+        if "_proj." not in name:
+            continue
+        rows, k = weight.shape
+        tile = {"channel": (1, k), "tensor": (rows, k), "block": (128, 128)}[scales]
+        padded = torch.nn.functional.pad(weight.float(), (0, -k % tile[1], 0, -rows % tile[0]))
+        blocks = padded.unflatten(1, (-1, tile[1])).unflatten(0, (-1, tile[0]))  # [n, rows, m, columns]
+        scale = blocks.abs().amax((1, 3)) / 448
+        spread = scale.repeat_interleave(tile[0], 0).repeat_interleave(tile[1], 1)[:rows, :k]
+        out[name] = (weight / spread).to(torch.float8_e4m3fn)
+        wide[name] = (out[name].float() * spread).bfloat16()
+        base = name.removesuffix("weight")
+        out[base + ("weight_scale_inv" if scales == "block" else "weight_scale")] = (
+            scale.view(1) if scales == "tensor" else scale
+        )
+        if scales == "tensor":
+            out[base + "input_scale"] = torch.tensor(0.1)
+    return out, wide
+
+
 def write(folder: Path, tensors: dict[str, torch.Tensor], **config: Any) -> Path:
     folder.mkdir(exist_ok=True)
     save_file({name: t.contiguous() for name, t in tensors.items()}, folder / "model.safetensors")

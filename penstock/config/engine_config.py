@@ -85,11 +85,13 @@ class DeviceConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         cpu_threads: 0 means the physical cores this process may use.
+        batch_invariant: on a GPU, too, bits must not depend on what shares a step.
         sleep_mode: the engine may be told to let go of its memory for a while.
     """
 
     platform: str = "cpu"
     cpu_threads: int = 0
+    batch_invariant: bool = False
     sleep_mode: bool = False
 
 

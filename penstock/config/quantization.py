@@ -1,7 +1,7 @@
 """A checkpoint's quantization_config -> our own Quantization; what is not supported is refused in one sentence.
 
-Knows two schemes of compressed-tensors (github.com/neuralmagic/compressed-tensors): 8-bit weights with 8-bit
-activations scaled token by token, and packed 4-bit weights.
+Knows schemes of compressed-tensors (github.com/neuralmagic/compressed-tensors): 8-bit weights with 8-bit activations
+scaled token by token, packed 4-bit weights, and fp8 weights; and the method "fp8" of Hugging Face's transformers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ TENSOR_REMARKS = {"observer", "observer_kwargs", "scale_dtype", "zp_dtype", "act
 # What each scheme says of its weights, and of its activations. Keys that are missing here must be absent or null.
 WEIGHTS_8: Json = {"num_bits": 8, "type": "int", "symmetric": True, "dynamic": False, "strategy": "channel"}
 WEIGHTS_4: Json = {"num_bits": 4, "type": "int", "symmetric": True, "dynamic": False}
+WEIGHTS_FP8: Json = {"num_bits": 8, "type": "float", "symmetric": True, "dynamic": False}
+ACTIVATIONS_FP8: Json = {"num_bits": 8, "type": "float", "symmetric": True}
 TOKENS_8: Json = {"num_bits": 8, "type": "int", "symmetric": True, "dynamic": True, "strategy": "token"}
 
 
@@ -38,13 +40,13 @@ def read_quantization(config: object, path: str) -> Quantization | None:
     if not isinstance(config, dict):
         raise StartError(f"{path}: quantization_config must be a JSON object, got {config!r}.")
     name = config.get("quant_method", "unknown")
-    if name != "compressed-tensors":
+    if name not in ("compressed-tensors", "fp8"):
         raise StartError(
             f"{path}: the model is quantized by {name}, which is not supported; supported are models without "
-            "quantization, which --quantization int8 and int4 quantize, and those of compressed-tensors."
+            "quantization, which --quantization int8, int4 and fp8 quantize, and those of compressed-tensors and fp8."
         )
     try:
-        return _compressed_tensors(config)
+        return _fp8(config) if name == "fp8" else _compressed_tensors(config)
     except _UnsupportedError as e:
         raise StartError(f"{path}: quantization_config: {e} is not supported.") from None
 
@@ -55,9 +57,7 @@ class _UnsupportedError(Exception):
 
 def _compressed_tensors(config: Json) -> Quantization:
     _only(config, REMARKS | {"ignore"})
-    ignore = config.get("ignore") or []
-    if not isinstance(ignore, list) or not all(isinstance(name, str) for name in ignore):
-        raise _UnsupportedError(f"ignore={ignore!r}")
+    ignore = _names(config, "ignore")
     groups = config.get("config_groups")
     if not isinstance(groups, dict) or len(groups) != 1:
         raise _UnsupportedError(f"config_groups of other than one group ({_named(groups)})")
@@ -74,13 +74,41 @@ def _compressed_tensors(config: Json) -> Quantization:
     if kind == "int-quantized":
         _is("weights", weights, WEIGHTS_8)
         _is("input_activations", activations, TOKENS_8)
-        return Quantization("compressed-int8", ignore=tuple(ignore))
+        return Quantization("compressed-int8", ignore=ignore)
     if kind == "pack-quantized":
         _is("weights", weights, WEIGHTS_4, {"strategy", "group_size"})
         if activations is not None:
             raise _UnsupportedError("packed weights with quantized input_activations")
-        return Quantization("compressed-int4", _group_size(weights), tuple(ignore))
+        return Quantization("compressed-int4", _group_size(weights), ignore)
+    if kind in ("float-quantized", "naive-quantized"):
+        strategy = weights.get("strategy") if isinstance(weights, dict) else None
+        if strategy not in ("channel", "tensor"):
+            raise _UnsupportedError(f"weights.strategy={strategy!r} in this format")
+        _is("weights", weights, WEIGHTS_FP8, {"strategy"})
+        if activations is not None:  # they are scaled token by token here, which is at least as fine
+            _is("input_activations", activations, ACTIVATIONS_FP8, {"dynamic", "strategy"})
+        return Quantization(f"fp8-{strategy}", ignore=ignore)
     raise _UnsupportedError(f"format={kind!r}")
+
+
+def _fp8(config: Json) -> Quantization:
+    ignored = "modules_to_not_convert" if config.get("modules_to_not_convert") else "ignored_layers"
+    _only(config, {"quant_method", "activation_scheme", "fmt", "weight_block_size", ignored})
+    if config.get("activation_scheme", "dynamic") not in ("dynamic", "static"):
+        raise _UnsupportedError(f"activation_scheme={config['activation_scheme']!r}")
+    if config.get("fmt") not in (None, "e4m3"):
+        raise _UnsupportedError(f"fmt={config['fmt']!r}")
+    blocks = config.get("weight_block_size")
+    if blocks not in (None, [128, 128]):
+        raise _UnsupportedError(f"weight_block_size={blocks!r}")
+    return Quantization("fp8-block" if blocks else "fp8-tensor", ignore=_names(config, ignored))
+
+
+def _names(config: Json, key: str) -> tuple[str, ...]:
+    names = config.get(key) or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _UnsupportedError(f"{key}={names!r}")
+    return tuple(names)
 
 
 def _group_size(weights: Any) -> int:

@@ -130,6 +130,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         device=DeviceConfig(
             platform=platform.name,
             cpu_threads=_at_least("--cpu-threads", args.cpu_threads, 0),
+            batch_invariant=args.batch_invariant or envs.BATCH_INVARIANT,
             sleep_mode=args.enable_sleep_mode,
         ),
         structured=structured_config(args.guided_decoding_backend, args.structured_outputs_config),
@@ -206,12 +207,14 @@ def _trained_length(model_dir: str, shape: ModelShape) -> int:
 
 def _quantization(asked: str | None, has: Quantization | None) -> Quantization | None:
     """What the option asks for, given what the checkpoint has."""
-    if asked in ("int8", "int4"):
+    if asked == "fp8" and has is not None and has.method.startswith("fp8-"):
+        return has
+    if asked in ("int8", "int4", "fp8"):
         if has is not None:
             raise StartError(f"--quantization {asked}: the checkpoint is quantized already; leave the option out.")
         return Quantization(asked, DEFAULT_GROUP if asked == "int4" else 0)
     if asked == "compressed-tensors" and has is None:
-        raise StartError("--quantization compressed-tensors: the checkpoint is not quantized; int8 and int4 do that.")
+        raise StartError("--quantization compressed-tensors: the checkpoint is not quantized; int8, int4, fp8 do that.")
     return has
 
 

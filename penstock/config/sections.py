@@ -44,9 +44,9 @@ class ModelOptions:
     quantization: str | None = option(
         None,
         "How weights are kept. int8: 8 bits, a scale for each output, and activations of 8 bits; int4: 4 bits, a scale "
-        "for each 64 inputs; both made while loading, from any checkpoint. compressed-tensors, and none, which is the "
-        "default: as the checkpoint has them.",
-        choices=("none", "int8", "int4", "compressed-tensors"),
+        "for each 64 inputs; fp8: 8-bit floating point, a scale for each output; all made while loading, from any "
+        "checkpoint. compressed-tensors, and none, which is the default: as the checkpoint has them.",
+        choices=("none", "int8", "int4", "fp8", "compressed-tensors"),
         flags=("-q",),
     )
     max_model_len: int | str | None = option(
@@ -202,6 +202,11 @@ class DeviceOptions:
         flags=("-O", "-cc"),
         kind="json",
         words=(0, 1, 2, 3),
+    )
+    batch_invariant: bool = option(
+        False,
+        "On a GPU, too, a request's tokens and log-probabilities are the same bits at any load: products and attention "
+        "are cut alike for every batch, which costs speed. On a CPU it is always so.",
     )
     cpu_threads: int = option(0, "Threads that compute on the CPU; 0: one for each physical core allowed.")
 

@@ -35,8 +35,9 @@ class Quantization(msgspec.Struct, frozen=True):
     """How the weights of products are stored.
 
     Attributes:
-        method: a name in the registry of quantization methods: "int8" and "int4" are made while loading,
-            "compressed-int8" and "compressed-int4" are what the checkpoint holds.
+        method: a name in the registry of quantization methods: "int8", "int4" and "fp8" are made while loading,
+            "compressed-int8", "compressed-int4", "fp8-channel", "fp8-tensor" and "fp8-block" (128 by 128) are what the
+            checkpoint holds, by what shares a scale.
         group: input features that share a scale of 4-bit weights; 0: all of a row.
         ignore: checkpoint names of products that are not quantized; "re:" begins a regular expression.
     """

@@ -105,14 +105,10 @@ class Slots:
             raise StartError(
                 f"the weights do not fit the model. {target} should be {list(slot.shape)}, is {list(source.shape)}."
             )
-        is_narrow = slot.dtype.itemsize == 1
-        if (
-            slot.is_floating_point()
-            and not is_narrow
-            and (not source.is_floating_point() or source.dtype.itemsize == 1)
-        ):
+        is_exact = slot.dtype.itemsize == 1 or not slot.is_floating_point()  # then no other type will do
+        if not is_exact and (not source.is_floating_point() or source.dtype.itemsize == 1):
             raise StartError(f"the weights do not fit the model. {target} is quantized ({source.dtype}), unexpectedly.")
-        if (is_narrow or not slot.is_floating_point()) and slot.dtype != source.dtype:
+        if is_exact and slot.dtype != source.dtype:
             raise StartError(f"the weights do not fit the model. {target} should be {slot.dtype}, is {source.dtype}.")
         if isinstance(slot, torch.Tensor):
             copy(slot, source)

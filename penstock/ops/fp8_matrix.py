@@ -86,8 +86,8 @@ class WidenedFp8Matrix(Fp8Matrix):
 
 
 class GpuFp8Matrix(NarrowMatrix, Fp8Matrix):
-    """Few rows: activations as they are, times numbers that are widened on their way. Many rows: activations in fp8 too,
-    with a scale for each token, by the library, where the GPU computes in the type (compute capability 8.9)."""
+    """Few rows: activations as they are, times numbers that are widened on their way. Many rows: activations in fp8,
+    too, with a scale for each token, by the library, where the GPU computes in the type (compute capability 8.9)."""
 
     def __init__(self, n: int, k: int, group: int, device: torch.device, batch_invariant: bool):
         super().__init__(n, k, FP8, 8, group, torch.float32, device, batch_invariant)

@@ -1,7 +1,7 @@
 """A matrix of 8-bit or 4-bit numbers with scales, and its products with activations rounded to 8 bits.
 
-On the CPU it lies in the panels of csrc/int_linear.h, whoever computes: the kernels, or torch where there are none. Its
-products sum whole numbers, exactly, so that a row's bits cannot depend on what shares the call. A GPU's is a NarrowMatrix.
+It lies in the panels of csrc/int_linear.h, whoever computes: the kernels, or torch where there are none. Its products
+sum whole numbers, exactly, so that a row's bits cannot depend on what shares the call. On a GPU there is NarrowMatrix.
 """
 
 from __future__ import annotations

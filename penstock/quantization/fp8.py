@@ -91,11 +91,15 @@ class Fp8Checkpoint(Fp8Linear):
         if self._scales == "channel":
             return {f"{name}.weight_scale": RowsSlot((rows, 1), torch.float32, first, matrix.put_scales)}
 
-        def put(first: int, scales: torch.Tensor) -> None:
-            of_rows = scales.float().view(-1, matrix.groups).repeat_interleave(BLOCK, 0)[:rows]
-            matrix.put_scales(first, of_rows if self._scales == "block" else scales.float().view(1, 1).expand(rows, 1))
-
         if self._scales == "tensor":
-            return {f"{name}.weight_scale": RowsSlot((1, 1), torch.float32, first, put)}
+
+            def put_one(first: int, scale: torch.Tensor) -> None:
+                matrix.put_scales(first, scale.float().view(1, 1).expand(rows, 1))
+
+            return {f"{name}.weight_scale": RowsSlot((1, 1), torch.float32, first, put_one)}
+
+        def put_blocks(first: int, scales: torch.Tensor) -> None:
+            matrix.put_scales(first, scales.float().repeat_interleave(BLOCK, 0)[:rows])
+
         shape = (-(-rows // BLOCK), matrix.groups)
-        return {f"{name}.weight_scale_inv": RowsSlot(shape, torch.float32, first, put)}
+        return {f"{name}.weight_scale_inv": RowsSlot(shape, torch.float32, first, put_blocks)}

@@ -102,7 +102,12 @@ class Worker:
         config = self._config
         on_progress("building the model", 0.0)
         dtype, torch_device = _DTYPES[config.model.dtype], self.device.torch_device
-        context = BuildContext(dtype=dtype, device=torch_device, max_len=config.model.max_model_len)
+        context = BuildContext(
+            dtype=dtype,
+            device=torch_device,
+            max_len=config.model.max_model_len,
+            batch_invariant=config.device.batch_invariant,
+        )
         self._model = build(config.model.shape, context)
         with kernels.torch_threads(self._threads):
             load_weights(

@@ -53,6 +53,7 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "long_prefill_token_threshold": (["--long-prefill-token-threshold", "9"], 9),
     "scheduling_policy": (["--scheduling-policy", "priority"], "priority"),
     "device": (["--device", "cpu"], "cpu"),
+    "batch_invariant": (["--batch-invariant"], True),
     "enable_sleep_mode": (["--enable-sleep-mode"], True),
     "enforce_eager": (["--enforce-eager"], True),
     "max_seq_len_to_capture": (["--max-seq-len-to-capture", "8192"], 8192),

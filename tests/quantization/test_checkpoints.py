@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import torch
 from paged_driver import PagedDriver, Sequence
-from quantized_checkpoints import compress, load, plain_weights, quantization_config, write
+from quantized_checkpoints import compress, fp8_config, load, plain_weights, quantization_config, to_fp8, write
 
 from penstock.config.hf import read_shape
 from penstock.config.shape import Quantization
@@ -136,6 +136,30 @@ def test_dummy_weights(bits: int, tmp_path: Path) -> None:
     assert logits(model, folder).isfinite().all()
 
 
+@pytest.mark.parametrize("scales", ["channel", "tensor", "block"])
+def test_eight_bit_floats_are_the_weights_that_they_stand_for(scales: str, tmp_path: Path) -> None:
+    packed, wide = to_fp8(plain_weights(), scales)
+    plain = write(tmp_path / "plain", wide)
+    read = load(write(tmp_path / "packed", packed, quantization_config=fp8_config(scales)))
+    assert torch.equal(logits(read, plain), logits(load(plain), plain))
+
+
+def test_eight_bit_floats_made_while_loading(tmp_path: Path) -> None:
+    tensors = plain_weights()
+    plain, wide = (write(tmp_path / n, t) for n, t in (("plain", tensors), ("wide", to_fp8(tensors, "channel")[1])))
+    made = load(plain, Quantization("fp8"))
+    assert torch.equal(logits(made, plain), logits(load(wide), plain))
+    error = (logits(made, plain) - logits(load(plain), plain)).norm() / logits(load(plain), plain).norm()
+    assert 0.001 < error < 0.2
+
+
+def test_eight_bit_floats_that_are_none(tmp_path: Path) -> None:
+    tensors, _ = to_fp8(plain_weights(), "channel")
+    name = "model.layers.0.mlp.down_proj.weight"
+    with pytest.raises(StartError, match=r"down_proj\.weight should be torch\.float8_e4m3fn, is torch\.bfloat16"):
+        load(write(tmp_path, tensors | {name: plain_weights()[name]}, quantization_config=fp8_config("channel")))
+
+
 def changed(bits: int, path: str, value: Any) -> dict[str, Any]:
     config = quantization_config(bits)
     place: Any = config
@@ -151,7 +175,12 @@ GROUP = "config_groups.group_0"
 REFUSED = [
     ({"quant_method": "awq", "bits": 4}, "the model is quantized by awq, which is not supported"),
     ({}, "the model is quantized by unknown"),
-    (changed(8, "format", "float-quantized"), "format='float-quantized' is not supported"),
+    (changed(8, "format", "float-quantized"), "weights.type='int' is not supported"),
+    (changed(8, "format", "nvfp4-pack-quantized"), "format='nvfp4-pack-quantized' is not supported"),
+    (fp8_config("block", weight_block_size=[64, 128]), "weight_block_size=[64, 128] is not supported"),
+    (fp8_config("block", fmt="e5m2"), "fmt='e5m2' is not supported"),
+    (fp8_config("block", scale_fmt="ue8m0"), "scale_fmt='ue8m0' is not supported"),
+    (fp8_config("tensor", kv_cache_scheme={"num_bits": 8}), "kv_cache_scheme={'num_bits': 8} is not supported"),
     (changed(8, "kv_cache_scheme", {"num_bits": 8}), "kv_cache_scheme={'num_bits': 8} is not supported"),
     (changed(8, "sparsity_config", {"format": "dense"}), "sparsity_config={'format': 'dense'} is not supported"),
     (changed(8, "config_groups", {}), "config_groups of other than one group"),

@@ -22,7 +22,7 @@ def answers(llm: LLM, prompts: list[str]) -> list[tuple[list[int], float | None]
     return [(list(o.token_ids), o.cumulative_logprob) for o in outputs]
 
 
-@pytest.mark.parametrize("method", ["int8", "int4"])
+@pytest.mark.parametrize("method", ["int8", "int4", "fp8"])
 def test_answers_and_the_same_bits_alone(method: str) -> None:
     llm = LLM(**OPTIONS, quantization=method)
     try:

@@ -21,7 +21,7 @@ _PROGRAMS = 264  # wanted at least, to read memory at full speed: two for each m
 _FEW = 64  # rows up to which reading the weight is what takes time
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])  # the code, and so the bits, must not depend on the number of rows
 def product_kernel(
     x, weight, scales, bias, y, rows, n, k, x_stride, weight_stride, groups, splits,
     form: tl.constexpr, grouped: tl.constexpr, has_bias: tl.constexpr, whole: tl.constexpr,
