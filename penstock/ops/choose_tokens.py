@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from penstock.ops import kernels
+from penstock.ops import triton as triton_ops
 from penstock.ops.ranking import first_max, top_candidates
 
 # Dimensions in tensor names: R rows, V vocabulary, N blocks of B tokens, K candidates.
@@ -54,10 +55,14 @@ def choose_tokens(logits_RV: torch.Tensor, choice: Choice) -> torch.Tensor:
     Args:
         logits_RV: float32, contiguous.
     """
-    if kernels.native is None or not logits_RV.is_cpu:
-        return choose_tokens_twin(logits_RV, choice)
     assert logits_RV.dtype is torch.float32
     assert logits_RV.is_contiguous()
+    if kernels.native is None or not logits_RV.is_cpu:
+        if triton_ops.wanted(logits_RV):
+            kernel = triton_ops.load("penstock.ops.triton.choose_tokens:choose_tokens")
+            chosen_R: torch.Tensor = kernel(logits_RV, *vars(choice).values())
+            return chosen_R
+        return choose_tokens_twin(logits_RV, choice)
     num_rows, vocab_size = logits_RV.shape
     tokens_R = torch.empty(num_rows, dtype=torch.int64)
     kernels.native.choose_tokens(

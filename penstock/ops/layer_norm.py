@@ -17,6 +17,6 @@ def layer_norm(x_TH: torch.Tensor, weight_H: torch.Tensor, bias_H: torch.Tensor 
         return F.layer_norm(x_TH, weight_H.shape, weight_H, bias_H, eps)
     out_TH = torch.empty_like(x_TH)
     weight, bias = weight_H.float(), None if bias_H is None else bias_H.float()
-    for rows in row_chunks(x_TH.shape[0], x_TH.shape[1]):
+    for rows in row_chunks(x_TH.shape[0], x_TH.shape[1], x_TH.device):
         out_TH[rows] = F.layer_norm(x_TH[rows].float(), weight.shape, weight, bias, eps)
     return out_TH

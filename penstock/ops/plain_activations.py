@@ -52,6 +52,6 @@ def identity(x_TI: torch.Tensor) -> torch.Tensor:
 
 def _by_rows(x_TI: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     out_TI = torch.empty_like(x_TI)
-    for rows in row_chunks(x_TI.shape[0], x_TI.shape[1]):
+    for rows in row_chunks(x_TI.shape[0], x_TI.shape[1], x_TI.device):
         out_TI[rows] = function(x_TI[rows].float())
     return out_TI

@@ -69,7 +69,7 @@ def rms_norm_twin(x_TH: torch.Tensor, weight_H: torch.Tensor, eps: float) -> tor
     if x_TH.numel() <= CACHE_ELEMENTS:
         return _norm(x_TH, weight_H, eps)
     out_TH = torch.empty(x_TH.shape, dtype=x_TH.dtype, device=x_TH.device)
-    for rows in row_chunks(x_TH.shape[0], x_TH[0].numel()):
+    for rows in row_chunks(x_TH.shape[0], x_TH[0].numel(), x_TH.device):
         out_TH[rows] = _norm(x_TH[rows], weight_H, eps)
     return out_TH
 

@@ -17,7 +17,7 @@ def rotate(x_TND: torch.Tensor, cos_TF: torch.Tensor, sin_TF: torch.Tensor) -> t
     """
     half = cos_TF.shape[-1]
     out_TND = torch.empty(x_TND.shape, dtype=x_TND.dtype, device=x_TND.device)
-    for rows in row_chunks(x_TND.shape[0], x_TND[0].numel()):
+    for rows in row_chunks(x_TND.shape[0], x_TND[0].numel(), x_TND.device):
         cos, sin = cos_TF[rows].unsqueeze(1), sin_TF[rows].unsqueeze(1)
         first = x_TND[rows, :, :half].float()
         second = x_TND[rows, :, half : 2 * half].float()

@@ -32,7 +32,7 @@ def silu_and_mul_twin(x_T2I: torch.Tensor) -> torch.Tensor:
     """
     rows, width = x_T2I.shape[0], x_T2I.shape[1] // 2
     out_TI = torch.empty(rows, width, dtype=x_T2I.dtype, device=x_T2I.device)
-    for part in row_chunks(rows, width):
+    for part in row_chunks(rows, width, x_T2I.device):
         gate = x_T2I[part, :width].float()
         denominator = gate.neg().exp_().add_(1.0)
         out_TI[part] = (gate / denominator).mul_(x_T2I[part, width:])

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from penstock.ops import kernels
+from penstock.ops import triton as triton_ops
 from penstock.ops.ranking import rank_of, top_candidates
 
 # Dimensions in tensor names: R rows, V vocabulary, K most likely tokens.
+_MOST_BY_KERNEL = 64  # likely tokens up to which looking for one after the other pays on a GPU
 _AT_ONCE = 1 << 20  # logits that the twin works on at once
 
 
@@ -36,10 +38,14 @@ def token_logprobs(logits_RV: torch.Tensor, token_ids_R: torch.Tensor, num_top_R
         token_ids_R: int64, within the vocabulary.
         num_top_R: int64, how many of the most likely tokens each row wants; 0..V.
     """
-    if kernels.native is None or not logits_RV.is_cpu:
-        return token_logprobs_twin(logits_RV, token_ids_R, num_top_R)
     assert logits_RV.dtype is torch.float32
     assert logits_RV.is_contiguous()
+    if kernels.native is None or not logits_RV.is_cpu:
+        most = int(num_top_R.max())
+        if triton_ops.wanted(logits_RV) and most <= _MOST_BY_KERNEL:
+            found = triton_ops.load("penstock.ops.triton.token_logprobs:token_logprobs")(logits_RV, token_ids_R, most)
+            return TopLogprobs(*found)
+        return token_logprobs_twin(logits_RV, token_ids_R, num_top_R)
     num_rows, vocab_size = logits_RV.shape
     width = 1 + int(num_top_R.max())
     ids_RK = torch.zeros(num_rows, width, dtype=torch.int64)

@@ -112,5 +112,5 @@ def test_row_plan_covers_every_row_once(sizes: tuple[int, ...]) -> None:
 
 def test_row_chunks_cover_every_row_once() -> None:
     for count, width in ((1, 10), (1000, 1000), (3, 10**6)):
-        chunks = list(row_chunks(count, width))
+        chunks = list(row_chunks(count, width, torch.device("cpu")))
         assert [i for c in chunks for i in range(c.start, c.stop)] == list(range(count))
