@@ -139,6 +139,6 @@ def test_refused_keyword() -> None:
     with pytest.raises(StartError, match=r"--quantization-config \{'x': 1\} is not built into this version"):
         compat.engine_args(quantization_config={"x": 1})
     with pytest.raises(
-        StartError, match="--quantization must be one of none, int8, int4, compressed-tensors, not 'awq'"
+        StartError, match="--quantization must be one of none, int8, int4, fp8, compressed-tensors, not 'awq'"
     ):
         compat.engine_args(quantization="awq")
