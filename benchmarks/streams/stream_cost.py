@@ -29,6 +29,7 @@ TEXTS = {
 }
 # Route -> the member of its body that holds the conversation, and what its stream ends with.
 ROUTES = {
+    "completions": ("prompt", b"data: [DONE]"),
     "chat/completions": ("messages", b"data: [DONE]"),
     "responses": ("input", b"response.incomplete"),
     "messages": ("messages", b"event: message_stop"),
@@ -38,6 +39,7 @@ THINKS = {"chat_template_kwargs": {"enable_thinking": True}}
 # Kind -> the route, what the prompt says (a key of TEXTS), and further fields.
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "plain": ("chat/completions", "alpha", {}),
+    "completions": ("completions", "alpha", {"max_tokens": 4000}),
     "tools, prose": ("chat/completions", "alpha", {"tools": [TOOL]}),
     "tools, a call": ("chat/completions", "beta", {"tools": [TOOL]}),
     "reasoning": ("chat/completions", "gamma", THINKS),
@@ -82,7 +84,8 @@ async def stream(port: int, kind: str) -> int:
     """One request; how many events came."""
     route, key, fields = KINDS[kind]
     words, end = ROUTES[route]
-    body = json.dumps({words: [{"role": "user", "content": key}], "stream": True, **fields}).encode()
+    said = key if words == "prompt" else [{"role": "user", "content": key}]
+    body = json.dumps({words: said, "stream": True, **fields}).encode()
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

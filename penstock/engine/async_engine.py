@@ -60,7 +60,7 @@ class AsyncLLM:
         self._outputs = OutputProcessor(stats)
         self._core = CoreSupervisor(config, self._on_outputs, self._fail_open, self._working_since, core_on_thread)
         self._pending: deque[EngineOutput] = deque()
-        self._pump_scheduled = False
+        self._pump_scheduled = self._tell_scheduled = False
         self._last_submit = 0.0
         self._drained = asyncio.Event()
 
@@ -425,8 +425,16 @@ class AsyncLLM:
         turn = [pending.popleft() for _ in range(min(len(pending), OUTPUTS_PER_TURN))]
         self._send_aborts(self._outputs.process(turn, time.monotonic()))
         self._pump_scheduled = bool(pending)
+        loop = asyncio.get_running_loop()
+        if not self._tell_scheduled:  # readers that are behind get what several messages brought in one piece
+            self._tell_scheduled = True
+            loop.call_soon(self._tell)
         if pending:
-            asyncio.get_running_loop().call_soon(self._pump)
+            loop.call_soon(self._pump)
+
+    def _tell(self) -> None:
+        self._tell_scheduled = False
+        self._outputs.tell()
 
 
 AsyncLLMEngine = AsyncLLM

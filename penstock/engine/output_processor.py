@@ -31,6 +31,7 @@ class OutputProcessor:
         self._answers: dict[str, Answer] = {}
         self._by_request_id: dict[str, list[OpenRequest]] = {}
         self._stats = stats
+        self._changed: dict[OpenRequest, None] = {}  # whose callers have not been told yet
         self.num_prefill_tokens = 0  # of prompts whose first output has not come
 
     @property
@@ -48,7 +49,7 @@ class OutputProcessor:
             self._stats.queued(len(request.answers))
 
     def process(self, outputs: Sequence[EngineOutput], now: float) -> list[str]:
-        """Take the outputs of a step.
+        """Take the outputs of a step. Call `tell` then.
 
         Args:
             now: monotonic seconds.
@@ -69,6 +70,13 @@ class OutputProcessor:
                 aborts += self.abort(answer.request, now, EngineError(FAILED))
         return aborts
 
+    def tell(self) -> None:
+        """Call `on_output` of the requests that `process` found something new for, once each."""
+        changed, self._changed = self._changed, {}
+        for request in changed:
+            if request.on_output is not None:
+                request.on_output()
+
     def _process_one(self, answer: Answer, output: EngineOutput, now: float, aborts: list[str]) -> None:
         request = answer.request
         if answer.last_time == 0.0 or output.prompt_logprobs:
@@ -85,8 +93,7 @@ class OutputProcessor:
             self._ended(answer, output, now, aborts)
         elif request.kind is FINAL_ONLY or not (output.new_token_ids and answer.dirty):
             return
-        if request.on_output is not None:
-            request.on_output()
+        self._changed[request] = None
 
     def step_stats(self, stats: SchedulerStats) -> None:
         """Take the core's snapshot after a step."""

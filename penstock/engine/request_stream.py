@@ -19,7 +19,7 @@ Output = TypeVar("Output", RequestOutput, PoolingRequestOutput)
 
 
 class RequestStream(Generic[Output]):
-    """The outputs of one request, as an async iterator with one reader.
+    """The outputs of one request, for one reader: an async iterator, or `listen` and `take`, which never wait.
 
     Args:
         request: the open request.
@@ -54,20 +54,35 @@ class RequestStream(Generic[Output]):
         if self._over:
             raise StopAsyncIteration
         while True:
-            try:
-                output = self._take()
-            except PenstockError:
-                self.close()
-                raise
+            output = self.take()
             if output is not None:
-                if output.finished:
-                    self.close()
                 return output
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called, by the engine itself, whenever `take` may give something new."""
+        self._request.on_output = wake
+
+    def take(self) -> Output | None:
+        """What is new; None if there is nothing, or after the last output.
+
+        Raises:
+            PenstockError: the request failed.
+        """
+        if self._over:
+            return None
+        try:
+            output = self._take()
+        except PenstockError:
+            self.close()
+            raise
+        if output is not None and output.finished:
+            self.close()
+        return output
 
     def close(self) -> None:
         """Abort the request in the core if it is still open. Safe to call at any time, twice, and after the end."""

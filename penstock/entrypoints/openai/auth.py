@@ -21,6 +21,8 @@ class Authentication:
         protect_metrics: ask for a key at /metrics, too.
     """
 
+    leaves_bodies_alone = True
+
     def __init__(self, app: ASGIApp, keys: Sequence[str], protect_metrics: bool = False):
         self._app = app
         self._digests = [hashlib.sha256(k.encode()).digest() for k in keys]

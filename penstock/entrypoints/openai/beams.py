@@ -6,6 +6,7 @@ most of what they need.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,7 @@ class BeamStream:
         self._params = params
         self._tokenizer = tokenizer
         self._over = False
+        self._run: asyncio.Task[RequestOutput] | None = None
 
     def __aiter__(self) -> BeamStream:
         return self
@@ -109,9 +111,23 @@ class BeamStream:
         )
         return stream.feed(ids) + stream.finish()
 
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Search; `wake` is called at the end."""
+        self._run = asyncio.ensure_future(anext(self))
+        self._run.add_done_callback(lambda _: wake())
+
+    def take(self) -> RequestOutput | None:
+        """The output, once, when it is there; raises what ended the search instead."""
+        if self._run is None or not self._run.done():
+            return None
+        run, self._run = self._run, None
+        return run.result()
+
     def close(self) -> None:
         """Abort what is open in the engine. Safe to call at any time."""
         self._over = True
+        if self._run is not None:
+            self._run.cancel()
         for stream in self._open:
             stream.close()
         self._open = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -108,7 +107,7 @@ class ChatAnswer:
         calls = [ChatToolCall(c.id, FunctionCall(c.name, c.arguments)) for c in message.tool_calls]
         return ChatToolMessage(**fields, tool_calls=calls)
 
-    async def events(self) -> AsyncIterator[bytes]:
+    def events(self) -> ChatEvents:
         """The answer as events, without the final [DONE]."""
         conversation = self._conversation
         usage_at_end, usage_always = self._service.stream_usage(self._body)
@@ -129,10 +128,22 @@ class ChatAnswer:
             usage_always=usage_always,
             usage_at_end=usage_at_end,
         )
-        async for deltas in conversation:
-            chunk = stream.chunks(deltas)
-            if chunk:
-                yield chunk
-        end = stream.end()
-        if end:
-            yield end
+        return ChatEvents(conversation, stream)
+
+
+class ChatEvents:
+    """The events of one stream; `sse.Told`."""
+
+    def __init__(self, conversation: Conversation, stream: ChatStream):
+        self.over = False
+        self.listen = conversation.listen
+        self._conversation = conversation
+        self._stream = stream
+
+    def take(self) -> bytes:
+        deltas = self._conversation.take()
+        new = self._stream.chunks(deltas) if deltas else b""
+        if self._conversation.over and not self.over:
+            self.over = True
+            new += self._stream.end()
+        return new

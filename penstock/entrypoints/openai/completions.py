@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
@@ -15,7 +16,6 @@ from penstock.entrypoints.openai.completion_stream import CompletionStream
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.guard import Guard
 from penstock.entrypoints.openai.logprobs import CompletionLogprobsBuilder, prompt_logprobs
-from penstock.entrypoints.openai.merge import merged
 from penstock.entrypoints.openai.prompts import Prompt, split_prompts
 from penstock.entrypoints.openai.sampling import check_total, checked_max_tokens, refuse_unsupported, sampling_params
 from penstock.entrypoints.openai.service import OutputStream, Service, last_outputs
@@ -180,7 +180,7 @@ class CompletionAnswer:
             prompt_token_ids=output.prompt_token_ids if body.return_token_ids else None,
         )
 
-    async def events(self, params: SamplingParams) -> AsyncIterator[bytes]:
+    def events(self, params: SamplingParams) -> CompletionEvents:
         """The answer as events, without the final [DONE]."""
         body = self._body
         usage_at_end, usage_always = self._service.stream_usage(body)
@@ -196,21 +196,7 @@ class CompletionAnswer:
             usage_always=usage_always,
             usage_at_end=usage_at_end,
         )
-        if len(self._streams) == 1:
-            async for output in self._streams[0]:
-                chunk = stream.chunks(0, output)
-                if chunk:
-                    yield chunk
-                if output.finished:
-                    break
-        else:
-            async for i, output in merged(self._streams):
-                chunk = stream.chunks(i, output)
-                if chunk:
-                    yield chunk
-        end = stream.end()
-        if end:
-            yield end
+        return CompletionEvents(self._streams, stream)
 
     def echo_text(self, prompt: int) -> str:
         """The prompt's text, if the request wants it repeated."""
@@ -231,3 +217,35 @@ class CompletionAnswer:
     def _spell(self, token_id: int) -> str:
         tokenizer = self._service.tokenizer
         return f"token_id:{token_id}" if tokenizer is None else tokenizer.decode([token_id], skip_special_tokens=False)
+
+
+class CompletionEvents:
+    """The events of one stream, of the answers to all prompts in the order in which they come; `sse.Told`."""
+
+    def __init__(self, streams: list[OutputStream], writer: CompletionStream):
+        self.over = False
+        self._streams = streams
+        self._open = len(streams)
+        self._new = dict.fromkeys(range(len(streams)))  # prompts that may have a new output
+        self._writer = writer
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        def tell(prompt: int) -> None:
+            self._new[prompt] = None
+            wake()
+
+        for prompt, stream in enumerate(self._streams):
+            stream.listen(partial(tell, prompt))
+
+    def take(self) -> bytes:
+        new = b""
+        told, self._new = self._new, {}
+        for prompt in told:
+            output = self._streams[prompt].take()
+            if output is not None:
+                new += self._writer.chunks(prompt, output)
+                self._open -= output.finished
+        if not (self._open or self.over):
+            self.over = True
+            new += self._writer.end()
+        return new

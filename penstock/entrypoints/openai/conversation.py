@@ -7,7 +7,7 @@ with it, and write what comes out of it in their own form. Nothing here knows th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from penstock.entrypoints.openai.spoken_tokens import Spoken, SpokenParser
 from penstock.entrypoints.openai.tool_choice import check_tools, constraint_of_tools
 from penstock.entrypoints.openai.types import ChatRequest
 from penstock.errors import ClientError, EngineError
-from penstock.outputs import CompletionOutput, PositionLogprobs
+from penstock.outputs import CompletionOutput, PositionLogprobs, RequestOutput
 from penstock.params import SamplingParams, ThinkingParams
 from penstock.parsers.events import Event, Message, joined
 from penstock.parsers.message import MessageParser
@@ -75,9 +75,9 @@ class WholeAnswer(msgspec.Struct):
 class Conversation:
     """One request in the engine, and its answers. Made by `open_conversation`; has one reader.
 
-    Either `await whole()` (the body does not stream) or iterate (`async for deltas in conversation`: each item is a
-    list of AnswerDelta, of different answers; it ends when all have ended). Call `close` when the reader is done or
-    gone, `EventStream` does: what is still open is then aborted.
+    Either `await whole()` (the body does not stream), or iterate (`async for deltas in conversation`: each item is a
+    list of AnswerDelta, of different answers; it ends when all have ended), or `listen` and `take`. Call `close` when
+    the reader is done or gone, `EventStream` does: what is still open is then aborted.
 
     Attributes:
         body: the request.
@@ -88,6 +88,7 @@ class Conversation:
         cached_tokens: prompt tokens that came from the prefix cache; None until the first output.
         completion_tokens, reasoning_tokens: so far, of all answers; the second counts among the first.
         prompt_logprobs: if asked for, after `whole`.
+        over: `take` has given everything.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Conversation:
         self.cached_tokens: int | None = None
         self.completion_tokens = 0
         self.prompt_logprobs: list[PositionLogprobs | None] | None = None
+        self.over = False
         self._service = service
         self._outputs = outputs
         self._named = isinstance(body.tool_choice, dict)
@@ -166,15 +168,34 @@ class Conversation:
             EngineError, DeadlineError: the request failed.
         """
         async for output in self._outputs:
-            if self.cached_tokens is None:
-                self.cached_tokens = output.num_cached_tokens
-            yield [self._delta(out) for out in output.outputs]
+            yield self._deltas(output)
             if output.finished:
                 return
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called whenever `take` may give something new."""
+        self._outputs.listen(wake)
+
+    def take(self) -> list[AnswerDelta]:
+        """What is new, without waiting.
+
+        Raises:
+            EngineError, DeadlineError: the request failed.
+        """
+        output = self._outputs.take()
+        if output is None:
+            return []
+        self.over = output.finished
+        return self._deltas(output)
 
     def close(self) -> None:
         """Abort what is still open. Safe to call at any time, and twice."""
         self._outputs.close()
+
+    def _deltas(self, output: RequestOutput) -> list[AnswerDelta]:
+        if self.cached_tokens is None:
+            self.cached_tokens = output.num_cached_tokens
+        return [self._delta(out) for out in output.outputs]
 
     def _delta(self, out: CompletionOutput) -> AnswerDelta:
         reason = out.finish_reason

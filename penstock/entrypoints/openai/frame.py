@@ -8,6 +8,7 @@ import uuid
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.entrypoints.openai.paths import UNCOUNTED, speaks_anthropic
+from penstock.entrypoints.openai.wire import WIRE
 from penstock.observability.http_stats import HttpStats
 
 ROUTE = "penstock.route"  # scope key: the template of the route that handles the request
@@ -22,6 +23,8 @@ class Frame:
         stats: what is counted goes here.
         always_send_id: send an X-Request-Id even if the client sent none.
     """
+
+    leaves_bodies_alone = True
 
     def __init__(self, app: ASGIApp, stats: HttpStats, always_send_id: bool):
         self._app = app
@@ -56,7 +59,9 @@ class Frame:
         try:
             await self._app(scope, receive, counting_send)
         finally:
-            route = scope.get(ROUTE, "none")
+            route, wire = scope.get(ROUTE, "none"), scope.get(WIRE)
+            if wire is not None:
+                sent += wire.sent
             if route not in UNCOUNTED:
                 self._stats.record(route, scope["method"], status, time.perf_counter() - began, size, sent)
 

@@ -19,6 +19,8 @@ class Gate:
         front: gives the server's state; None before `init_app`.
     """
 
+    leaves_bodies_alone = True
+
     def __init__(self, app: ASGIApp, front: Callable[[], Front | None]):
         self._app = app
         self._front = front

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import http
+from typing import cast
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.entrypoints.openai.answers import ErrorAnswer, ErrorObject
+from penstock.entrypoints.openai.wire import WIRE, Wire, leaves_bodies_alone
 
 MAX_HEADER_BYTES = 64 << 10
 HEADER_TIMEOUT_S = 30.0
@@ -21,6 +23,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._header_bytes = 0  # received of headers that are not complete
         self._too_large = False
+        self._wired = leaves_bodies_alone(self.config.app)
         self._header_timer: asyncio.TimerHandle | None = self.loop.call_later(HEADER_TIMEOUT_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -46,6 +49,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._too_large = True
             raise ValueError("headers too large")  # the parser stops, and `send_400_response` is called
         super().on_headers_complete()
+        if self._wired:
+            cast(dict[str, object], self.scope)[WIRE] = Wire(self.cycle)
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that never became one, and close."""

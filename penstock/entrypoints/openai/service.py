@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -41,13 +42,17 @@ TENANT = "penstock.tenant"  # scope key: the namespace of the prefix cache that 
 
 
 class OutputStream(Protocol):
-    """Outputs of one request; closing it aborts what is still open."""
+    """Outputs of one request; closing it aborts what is still open. Its reader waits, or listens and takes."""
 
     prompt_token_ids: list[int]
 
     def __aiter__(self) -> OutputStream: ...
 
     async def __anext__(self) -> RequestOutput: ...
+
+    def listen(self, wake: Callable[[], None]) -> None: ...
+
+    def take(self) -> RequestOutput | None: ...
 
     def close(self) -> None: ...
 

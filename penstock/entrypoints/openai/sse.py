@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
 import msgspec
 from starlette.responses import Response
@@ -15,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from penstock.entrypoints.openai.errors import error_json, error_response
 from penstock.entrypoints.openai.guard import ClientGoneError, Guard
+from penstock.entrypoints.openai.wire import Wire, wire_of
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -43,8 +45,28 @@ class StreamForm(msgspec.Struct, frozen=True):
 OPENAI = StreamForm(DONE, KEEP_ALIVE, lambda exc: b"data: " + error_json(exc) + b"\n\n" + DONE)
 
 
+class Told(Protocol):
+    """Events whose source tells when there are new ones; they are taken without waiting.
+
+    Attributes:
+        over: all have been taken.
+    """
+
+    over: bool
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called whenever there may be something to take."""
+
+    def take(self) -> bytes:
+        """Whole events that have not been taken; b"" if there are none. Raises what the stream fails with."""
+        ...
+
+
 class EventStream(Response):
     """Answer that sends `events` as they come.
+
+    Events that are told are written as they are told, by whoever tells: the answer's own task sleeps until the end, or
+    until the client reads no more.
 
     Args:
         events: whole events ("data: ...", two line ends), one or several per item.
@@ -55,7 +77,7 @@ class EventStream(Response):
 
     def __init__(
         self,
-        events: AsyncIterator[bytes],
+        events: AsyncIterator[bytes] | Told,
         close: Callable[[], None],
         keep_alive_s: float = 15.0,
         form: StreamForm = OPENAI,
@@ -70,9 +92,13 @@ class EventStream(Response):
         self._last_sent = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._comment: asyncio.Task[None] | None = None
+        self._wire: Wire | None = None
+        self._asleep: asyncio.Future[None] | None = None  # what the task waits for that sends told events
+        self._rest = b""  # taken, and left to it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._raw_send = send
+        self._wire = wire_of(scope)
         self._loop = asyncio.get_running_loop()
         self._last_sent = self._loop.time()
         guard = Guard(receive)
@@ -92,10 +118,47 @@ class EventStream(Response):
                 self._comment.cancel()
 
     async def _send_all(self) -> None:
-        send = self._send
-        async for chunk in self._events:
-            await send(chunk)
-        await self._send(self._form.end, last=True)
+        events, send = self._events, self._send
+        if isinstance(events, AsyncIterator):
+            async for chunk in events:
+                await send(chunk)
+            await send(self._form.end, last=True)
+            return
+        await self._send_told(events)
+
+    async def _send_told(self, events: Told) -> None:
+        events.listen(lambda: self._tell(events))
+        while True:
+            new, self._rest = self._rest + events.take(), b""
+            if events.over:
+                return await self._send(new + self._form.end, last=True)
+            if new:
+                await self._send(new)
+                continue
+            self._asleep = self._loop.create_future()
+            try:
+                await self._asleep
+            finally:
+                self._asleep = None
+
+    def _tell(self, events: Told) -> None:
+        """There may be new events. Write them if the task sleeps and nothing keeps them back; else the task does."""
+        asleep = self._asleep
+        if asleep is None or asleep.done():
+            return
+        if self._started and self._wire is not None and self._wire.is_open:
+            try:
+                new = events.take()
+            except Exception as e:  # the boundary of one request: its task tells the client
+                asleep.set_exception(e)
+                return
+            if not events.over:
+                if new:
+                    self._wire.write(new)
+                    self._last_sent = self._loop.time()
+                return
+            self._rest = new
+        asleep.set_result(None)
 
     async def _send(self, data: bytes, last: bool = False) -> None:
         if not self._started:
