@@ -168,6 +168,7 @@ class SyncEngine:
     def _step(self) -> list[OpenRequest]:
         outputs = self._core.step()
         aborts = self._outputs.process(outputs, time.monotonic())
+        self._outputs.tell()
         if aborts:
             self._core.abort(aborts)
         if self.stats is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,15 +140,41 @@ class FakeStream:
             skip_special_tokens=params.skip_special_tokens, kept_ids=params.kept_special_token_ids or ()
         )
         self._said = ""
+        self._ahead: asyncio.Task[RequestOutput] | None = None
+        self._told: Callable[[], None] | None = None
 
     def __aiter__(self) -> FakeStream:
         return self
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        self._told = wake
+        self._run_ahead()
+
+    def take(self) -> RequestOutput | None:
+        if self._ahead is None or not self._ahead.done():
+            return None
+        output = self._ahead.result()
+        self._run_ahead()
+        return output
+
+    def _run_ahead(self) -> None:
+        self._ahead = None
+        if self in self._engine.open or self._error is not None:
+            self._ahead = asyncio.ensure_future(anext(self))
+            self._ahead.add_done_callback(lambda _: self._told() if self._told else None)
 
     def fail(self, error: PenstockError) -> None:
         self._error = error
         self._wake.set()
 
     def close(self) -> None:
+        """From without; `_end` is from within."""
+        self._end()
+        if self._ahead is not None:
+            self._ahead.cancel()
+            self._told = None
+
+    def _end(self) -> None:
         self._engine.open.discard(self)
 
     async def __anext__(self) -> RequestOutput:
@@ -170,17 +197,17 @@ class FakeStream:
         if self._error is not None:
             raise self._error
         if late:
-            self.close()
+            self._end()
             raise DeadlineError("The request's deadline passed before it was answered.")
         if self._engine.fail_after is not None and self.sent >= self._engine.fail_after:
-            self.close()
+            self._end()
             raise EngineError("broken on purpose")
         first, last = self.sent, min(self._params.max_tokens or 10**9, len(self._sentence))
         self.sent = min(first + self._engine.per_output, last)
         reason = None if self.sent < last else "stop" if last == len(self._sentence) else "length"
         text = self._text.feed(self._sentence[first : self.sent])
         if reason:
-            self.close()
+            self._end()
             text += self._text.finish()
         self._said += text
         return self._output(first, text, reason)

@@ -46,7 +46,9 @@ class Front:
     def core_says(self, request: OpenRequest, ids: list[int], answer: int = 0, **rest: Any) -> list[str]:
         self.now += 0.5
         core_id = request.answers[answer].core_id
-        return self.outputs.process([EngineOutput(core_id, ids, **rest)], self.now)
+        aborts = self.outputs.process([EngineOutput(core_id, ids, **rest)], self.now)
+        self.outputs.tell()
+        return aborts
 
 
 def ids_of(text: str) -> list[int]:

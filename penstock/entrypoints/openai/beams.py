@@ -91,7 +91,7 @@ class BeamStream:
                     self._open.append(await self._submit(ids, self._search.step_params()))
                 self._search.update([_position(o) for o in await self._take()])
         finally:
-            self.close()
+            self._end()
         as_text = None if self._tokenizer is None else self._text
         answer.outputs = beam_outputs(self._search, self._params.n, self._tokenizer, as_text)
         if self._params.logprobs is None:
@@ -125,9 +125,12 @@ class BeamStream:
 
     def close(self) -> None:
         """Abort what is open in the engine. Safe to call at any time."""
-        self._over = True
         if self._run is not None:
             self._run.cancel()
+        self._end()
+
+    def _end(self) -> None:
+        self._over = True
         for stream in self._open:
             stream.close()
         self._open = []
