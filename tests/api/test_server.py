@@ -382,6 +382,8 @@ class Shout:
         async def shouting(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-shout", b"hey")]
+            elif message["type"] == "http.response.body":
+                message["body"] = message["body"].replace(b"data:", b"DATA:")
             await send(message)
 
         await self.app(scope, receive, shouting)
@@ -397,6 +399,9 @@ def test_middleware_by_import_path() -> None:
     with fake_server(ServerArgs(middleware=["api.test_server.Shout", "api.test_server.whisper"])) as fake:
         headers = fake.http.post(URL, json=CHAT).headers
         assert (headers["x-shout"], headers["x-whisper"]) == ("hey", "psst")
+        text = fake.http.post(URL, json=STREAM).text
+        assert text.count("DATA:") > 3
+        assert "data:" not in text  # it saw every part of the body
 
 
 # Metrics

@@ -1,14 +1,16 @@
-"""EventStream by itself: who counts as a reader that stopped."""
+"""EventStream by itself: who counts as a reader that stopped, and which way told events take."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from penstock.entrypoints.openai.sse import DONE, EventStream
+from penstock.entrypoints.openai.wire import WIRE, Wire
 
 
 def test_silence_before_a_slow_send_is_not_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +32,73 @@ def test_silence_before_a_slow_send_is_not_a_stall(monkeypatch: pytest.MonkeyPat
 
     asyncio.run(EventStream(events(), lambda: None, keep_alive_s=0.0)({"type": "http"}, receive, send))
     assert sent == [b"data: late\n\n", DONE]
+
+
+class Source:
+    """Numbered events; a test says when there are more."""
+
+    over = False
+
+    def __init__(self) -> None:
+        self.new: list[int] = []
+        self.fails = False
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+
+    def say(self, *numbers: int) -> None:
+        self.new += numbers
+        self.wake()
+
+    def take(self) -> bytes:
+        if self.fails:
+            raise ValueError("broken on purpose")
+        new, self.new = self.new, []
+        self.over = self.over or 0 in new
+        return b"".join(b"data: %d\n\n" % n for n in new)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_told_events_wait_for_a_slow_reader_and_keep_their_order(fails: bool) -> None:
+    sent: list[bytes] = []
+    flow = SimpleNamespace(write_paused=False)
+    transport = SimpleNamespace(write=lambda data: sent.append(b"wire " + data.split(b"\r\n")[1]))
+    cycle = SimpleNamespace(flow=flow, transport=transport, disconnected=False, chunked_encoding=True)
+    closed: list[bool] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        while flow.write_paused:
+            await asyncio.sleep(0.001)
+        sent.append(message.get("body", b"start"))
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def main() -> None:
+        source = Source()
+        stream = EventStream(source, lambda: closed.append(True))
+        run = asyncio.ensure_future(stream({"type": "http", WIRE: Wire(cycle)}, receive, send))
+        await asyncio.sleep(0.01)
+        source.say(1)
+        await asyncio.sleep(0.01)
+        source.say(2)
+        flow.write_paused = True
+        for n in (3, 4, 5):  # the first of them is held up on its way, the others are with the source
+            source.say(n)
+            await asyncio.sleep(0.01)
+        assert source.new == [4, 5]
+        flow.write_paused = False
+        await asyncio.sleep(0.01)
+        source.say(6)
+        source.fails = fails
+        source.say(7, 0)
+        await run
+
+    asyncio.run(main())
+    events = [b"data: 1\n\n", b"wire data: 2\n\n", b"data: 3\n\n", b"data: 4\n\ndata: 5\n\n", b"wire data: 6\n\n"]
+    assert sent[:6] == [b"start", *events]
+    assert sent[6].endswith(DONE)
+    assert (b"broken" in sent[6]) is False  # inner errors are logged, not told
+    assert sent[6].startswith(b'data: {"error"' if fails else b"data: 7\n\ndata: 0\n\n")
+    assert closed == [True]
