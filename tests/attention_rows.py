@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from penstock.attention.base import AttentionBackend, HeadLayout
@@ -54,7 +56,7 @@ def run(
     Args:
         first_block: 1 allocates new memory; otherwise what an earlier run left is used, from that block on.
     """
-    size, dim = backend.block_size, backend.layout.head_dim
+    size, dim, tensor = backend.block_size, backend.layout.head_dim, partial(torch.tensor, device=backend.device)
     tables, used = [], first_block
     for row in rows:
         count = -(-len(row) // size)
@@ -71,12 +73,13 @@ def run(
         step = AttentionStep(
             query_lens=[n for _, n in active],
             context_lens=[done[r] + n for r, n in active],
-            block_tables_RB=torch.tensor([tables[r] + [0] * (width - len(tables[r])) for r, _ in active]).int(),
-            slots_T=torch.tensor([tables[r][p // size] * size + p % size for r, _ in active for p in spans[r]]),
-            positions_T=torch.tensor([p for r, _ in active for p in spans[r]]),
+            block_tables_RB=tensor([tables[r] + [0] * (width - len(tables[r])) for r, _ in active]).int(),
+            slots_T=tensor([tables[r][p // size] * size + p % size for r, _ in active for p in spans[r]]),
+            positions_T=tensor([p for r, _ in active for p in spans[r]]),
         )
-        qkv_TN = torch.cat([rows[r].qkv(s.start, s.stop) for r, s in spans.items()])
-        out = backend.bind(step).attend(layer, qkv_TN, no_rotation(qkv_TN.shape[0], dim))
+        qkv_TN = torch.cat([rows[r].qkv(s.start, s.stop) for r, s in spans.items()]).to(backend.device)
+        cos_TF, sin_TF = (x.to(backend.device) for x in no_rotation(qkv_TN.shape[0], dim))
+        out = backend.bind(step).attend(layer, qkv_TN, (cos_TF, sin_TF)).cpu()
         for (r, n), part in zip(active, out.unflatten(1, (-1, dim)).split([n for _, n in active]), strict=True):
             outputs[r].append(part)
             done[r] += n

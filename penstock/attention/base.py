@@ -68,6 +68,8 @@ class AttentionBackend(ABC):
         dtype: type of queries, keys, values and of the output.
         device: where the KV memory lies.
         kv_dtype: type of the KV memory: bfloat16, float16, float32, fp8_e4m3, fp8_e5m2 or int8.
+        batch_invariant: a token's bits must not depend on what else runs in its steps, nor on how its row was cut. A
+            backend that always keeps to that takes no notice.
 
     Attributes:
         needs_lens: it reads the rows' lengths on the device, so that `AttentionStep.lens` spares it a copy.
@@ -75,16 +77,33 @@ class AttentionBackend(ABC):
 
     needs_lens: ClassVar[bool] = False
 
-    def __init__(self, layout: HeadLayout, block_size: int, dtype: torch.dtype, device: torch.device, kv_dtype: str):
+    def __init__(
+        self,
+        layout: HeadLayout,
+        block_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        kv_dtype: str,
+        batch_invariant: bool = False,
+    ):
         self.layout = layout
         self.block_size = block_size
         self.dtype = dtype
         self.device = device
         self.kv_dtype = kv_dtype
+        self.batch_invariant = batch_invariant
 
     @classmethod
     @abstractmethod
-    def refusal(cls, layout: HeadLayout, block_size: int, dtype: torch.dtype, kv_dtype: str) -> str | None:
+    def refusal(
+        cls,
+        layout: HeadLayout,
+        block_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        kv_dtype: str,
+        batch_invariant: bool = False,
+    ) -> str | None:
         """Why it cannot serve a model with these here, in words; None if it can."""
 
     def bind(self, step: AttentionStep) -> BoundAttention:
@@ -133,7 +152,7 @@ class AttentionBackend(ABC):
             angles: (cos_TF, sin_TF) in float32, see `ops/rotary.py`.
 
         Returns:
-            [T, H D] of the queries' type. Each token's bits depend only on what it sees of its own row.
+            [T, H D] of the queries' type.
         """
 
 

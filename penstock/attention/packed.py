@@ -33,8 +33,16 @@ class PackedMetadata:
 class PackedAttention(AttentionBackend):
     """How a block's keys and values lie is in csrc/kv_store.h."""
 
-    def __init__(self, layout: HeadLayout, block_size: int, dtype: torch.dtype, device: torch.device, kv_dtype: str):
-        super().__init__(layout, block_size, dtype, device, kv_dtype)
+    def __init__(
+        self,
+        layout: HeadLayout,
+        block_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        kv_dtype: str,
+        batch_invariant: bool = False,
+    ):
+        super().__init__(layout, block_size, dtype, device, kv_dtype, batch_invariant)
         assert layout.num_heads % layout.num_kv_heads == 0
         self._group = layout.num_heads // layout.num_kv_heads
         self._type = kernels.TYPE_CODES[dtype]
@@ -44,7 +52,17 @@ class PackedAttention(AttentionBackend):
         self._data: list[int] = []
 
     @classmethod
-    def refusal(cls, layout: HeadLayout, block_size: int, dtype: torch.dtype, kv_dtype: str) -> str | None:
+    def refusal(
+        cls,
+        layout: HeadLayout,
+        block_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        kv_dtype: str,
+        batch_invariant: bool = False,
+    ) -> str | None:
+        if device.type != "cpu":
+            return f"its kernels compute on the CPU, not on {device.type}"
         if kernels.native is None:
             return "the C++ kernels are not in use here"
         if dtype not in kernels.TYPE_CODES:

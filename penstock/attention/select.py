@@ -14,9 +14,10 @@ BACKENDS = Registry(
     {
         "packed": "penstock.attention.packed:PackedAttention",
         "torch_paged": "penstock.attention.torch_paged:TorchPagedAttention",
+        "triton": "penstock.attention.triton_paged:TritonPagedAttention",
     },
 )
-BY_SPEED = ("packed", "torch_paged")
+BY_SPEED = ("packed", "triton", "torch_paged")  # packed is for CPUs alone, triton for GPUs
 
 
 def create_backend(
@@ -48,7 +49,7 @@ def create_backend(
     refusal = None
     for candidate in BY_SPEED if name == "auto" else (name,):
         kind: type[AttentionBackend] = BACKENDS.get(candidate)
-        refusal = kind.refusal(layout, block_size, dtype, kv_dtype)
+        refusal = kind.refusal(layout, block_size, dtype, device, kv_dtype)
         if refusal is None:
             return kind(layout, block_size, dtype, device, kv_dtype)
     raise StartError(f"{refusal}")

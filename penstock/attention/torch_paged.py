@@ -39,8 +39,16 @@ class TorchPagedMetadata:
 class TorchPagedAttention(AttentionBackend):
     """Keys and values lie as [block, offset, kv head, dim] per layer."""
 
-    def __init__(self, layout: HeadLayout, block_size: int, dtype: torch.dtype, device: torch.device, kv_dtype: str):
-        super().__init__(layout, block_size, dtype, device, kv_dtype)
+    def __init__(
+        self,
+        layout: HeadLayout,
+        block_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        kv_dtype: str,
+        batch_invariant: bool = False,
+    ):
+        super().__init__(layout, block_size, dtype, device, kv_dtype, batch_invariant)
         self.store_dtype = STORE_DTYPES[kv_dtype]
         assert layout.num_heads % layout.num_kv_heads == 0
         self.group = layout.num_heads // layout.num_kv_heads
@@ -53,7 +61,15 @@ class TorchPagedAttention(AttentionBackend):
         self.values: list[torch.Tensor] = []
 
     @classmethod
-    def refusal(cls, layout: HeadLayout, block_size: int, dtype: torch.dtype, kv_dtype: str) -> str | None:
+    def refusal(
+        cls,
+        layout: HeadLayout,
+        block_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        kv_dtype: str,
+        batch_invariant: bool = False,
+    ) -> str | None:
         if kv_dtype in STORE_DTYPES:
             return None
         return f"--kv-cache-dtype {kv_dtype}: 8-bit keys and values need the C++ kernels, which are not in use here."
