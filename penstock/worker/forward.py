@@ -42,6 +42,10 @@ class Forward(ABC):
         """Do some of what makes later steps faster, while there is nothing to run; whether more of it is left."""
         return False
 
+    def describe(self) -> dict[str, int]:
+        """How far that is, for a report."""
+        return {}
+
 
 class EagerForward(Forward):
     """Calls the model, layer by layer.

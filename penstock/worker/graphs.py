@@ -301,6 +301,9 @@ class GraphForward(Forward):
             )
         return bool(self._left)
 
+    def describe(self) -> dict[str, int]:
+        return {"graphs": sum(map(len, self._kinds)), "graphs_left": len(self._left)}
+
     def _stop(self, why: str) -> None:
         logger.warning("%d graphs are not recorded: %s. Steps that they were for run without.", len(self._left), why)
         self._left.clear()

@@ -75,6 +75,10 @@ class ModelRunner:
         """See `Forward.idle`."""
         return self._forward.idle()
 
+    def describe(self) -> dict[str, int]:
+        """See `Forward.describe`."""
+        return self._forward.describe()
+
     def _run(self, plan: StepPlan, rows: StepRows, results: list[RowResult]) -> None:
         inputs = build_inputs(rows, self._batch, self._backend.block_size, self._device)
         if self._pooling is not None:

@@ -251,6 +251,7 @@ class Worker:
             "attention": type(self.backend).__name__,
             "memory_free": free,
             "memory_total": total,
+            **(self._runner.describe() if self._runner is not None else {}),
         }
 
     def shutdown(self) -> None:

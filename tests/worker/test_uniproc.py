@@ -142,6 +142,7 @@ def test_graphs_are_recorded_while_there_is_nothing_to_run(tmp_path: Path) -> No
         idle = 0
         while executor.idle():
             idle += 1
+            assert executor.call("describe")[0]["graphs_left"] == len(compilation.mixed_sizes) - idle
         new = NewRow("r", [5, 6, 7], 3, SamplingParams(temperature=0.0))
         plans = [StepPlan(0, [], [new], [Row("r", 0, 3, [1], True)])]
         plans += [StepPlan(i, [], [], [Row("r", 2 + i, 1, [], True)]) for i in range(1, 5)]
