@@ -132,7 +132,7 @@ class Driver:
 
     def _issue(self, plan: StepPlan) -> None:
         self._open.append(self.executor.execute(plan))
-        while len(self._open) >= max(2, self.max_in_flight):
+        while len(self._open) >= self.max_in_flight:
             self._open.popleft().result()
 
     def _settle(self) -> None:

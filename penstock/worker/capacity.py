@@ -5,8 +5,6 @@ Knows no tensors and no device; `worker/worker.py` brings the numbers, the engin
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from penstock.config.memory import CPU_SHARE
@@ -60,22 +58,42 @@ class KVDemand(msgspec.Struct, frozen=True):
         return self.max_num_seqs * self.blocks_per_sequence + 1
 
 
-def gpu_budget(free: int, total: int, utilization: float) -> tuple[int, str]:
-    """(bytes for the pool, where they come from): what is left of a share of the whole device after loading."""
-    used = total - free
-    words = f"{utilization:.2f} of {_gib(total)} (--gpu-memory-utilization) less {_gib(used)} in use"
-    return max(0, int(total * utilization) - used), words
+class MemoryUse(msgspec.Struct, frozen=True):
+    """What of a device's memory is taken, or will be, in bytes; before there is a KV pool.
+
+    Attributes:
+        weights: the model's.
+        activations: what the largest step takes at its peak.
+        graphs: kept free for recorded steps.
+        others: the driver's, and other programs'.
+    """
+
+    total: int
+    weights: int
+    activations: int
+    graphs: int
+    others: int
+
+
+def gpu_budget(use: MemoryUse, utilization: float) -> tuple[int, str]:
+    """(bytes for the pool, where they come from): what is left of a share of the whole device."""
+    used = use.weights + use.activations + use.graphs + use.others
+    words = (
+        f"{utilization:.2f} of {gib(use.total)} (--gpu-memory-utilization) less {gib(use.weights)} weights, "
+        f"{gib(use.activations)} activations of the largest step, {gib(use.graphs)} for graphs and "
+        f"{gib(use.others)} in other use"
+    )
+    return max(0, int(use.total * utilization) - used), words
 
 
 def cpu_budget(free: int, total: int, utilization: float) -> tuple[int, str]:
     """A quarter of what is free, within the share of the machine that the engine may fill."""
-    within, words = gpu_budget(free, total, utilization)
+    used = total - free
+    within = max(0, int(total * utilization) - used)
+    words = f"{utilization:.2f} of {gib(total)} (--gpu-memory-utilization) less {gib(used)} in use"
     if free // CPU_SHARE <= within:
-        return free // CPU_SHARE, f"a quarter of {_gib(free)} free memory"
+        return free // CPU_SHARE, f"a quarter of {gib(free)} free memory"
     return within, words
-
-
-BUDGETS: dict[str, Callable[[int, int, float], tuple[int, str]]] = {"cpu": cpu_budget, "cuda": gpu_budget}
 
 
 def size_pool(demand: KVDemand, available: int, source: str) -> KVCapacity:
@@ -92,25 +110,25 @@ def size_pool(demand: KVDemand, available: int, source: str) -> KVCapacity:
         num_blocks, why = demand.num_blocks_override, "as given by --num-gpu-blocks-override"
     elif demand.memory_bytes is not None:
         num_blocks = demand.memory_bytes // demand.bytes_per_block
-        why = f"{_gib(demand.memory_bytes)} given by --kv-cache-memory-bytes"
+        why = f"{gib(demand.memory_bytes)} given by --kv-cache-memory-bytes"
     else:
         num_blocks = available // demand.bytes_per_block
-        why = f"{_gib(available)}: {source}"
+        why = f"{gib(available)}: {source}"
         if num_blocks > demand.useful_blocks:
             num_blocks = demand.useful_blocks
             whole = f"{demand.max_num_seqs} sequences of {demand.max_model_len} tokens"
             why += f"; {whole if demand.step_tokens is None else 'steps that keep nothing'} need no more"
-    _check_one_sequence(demand, num_blocks)
+    _check_one_sequence(demand, num_blocks, why)
     tokens = (num_blocks - 1) * demand.block_size
     return KVCapacity(
         num_blocks,
-        f"KV cache: {num_blocks} blocks of {demand.block_size} tokens = {_gib(num_blocks * demand.bytes_per_block)}, "
+        f"KV cache: {num_blocks} blocks of {demand.block_size} tokens = {gib(num_blocks * demand.bytes_per_block)}, "
         f"room for {tokens} tokens, {tokens / demand.max_model_len:.2f} sequences of {demand.max_model_len} "
         f"({why}; one block takes {demand.bytes_per_block / 1024:.0f} KiB)",
     )
 
 
-def _check_one_sequence(demand: KVDemand, num_blocks: int) -> None:
+def _check_one_sequence(demand: KVDemand, num_blocks: int, why: str) -> None:
     if num_blocks - 1 >= demand.blocks_per_sequence:  # block 0 is never handed out
         return
     needed = (demand.blocks_per_sequence + 1) * demand.bytes_per_block
@@ -118,11 +136,13 @@ def _check_one_sequence(demand: KVDemand, num_blocks: int) -> None:
     fits = max(0, num_blocks - 1) * demand.block_size
     raise StartError(
         f"To serve at least one request with the model's max seq len ({demand.max_model_len}), "
-        f"{_gib(needed)} KV cache is needed, which is larger than the available KV cache memory ({_gib(has)}). "
+        f"{gib(needed)} KV cache is needed, which is larger than the available KV cache memory ({gib(has)}: {why}). "
         f"The estimated maximum model length is {fits}. Decrease --max-model-len to that, or give the cache more with "
-        f"--kv-cache-memory-bytes, --gpu-memory-utilization or --num-gpu-blocks-override."
+        f"--kv-cache-memory-bytes, --gpu-memory-utilization or --num-gpu-blocks-override; --kv-cache-dtype fp8 and "
+        f"smaller steps (--max-num-batched-tokens, --max-num-seqs) make room, too."
     )
 
 
-def _gib(size: int) -> str:
+def gib(size: int) -> str:
+    """In words."""
     return f"{size / GIB:.2f} GiB" if size >= GIB // 10 else f"{size / (1 << 20):.2f} MiB"

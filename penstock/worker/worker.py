@@ -30,11 +30,14 @@ from penstock.structured.manager import GrammarManager
 from penstock.structured.masks import Constraints
 from penstock.structured.vocabulary import Vocabulary
 from penstock.tokenizers.tokenizer import Tokenizer
-from penstock.worker.capacity import BUDGETS, KVCapacity, KVDemand, size_pool
+from penstock.worker.capacity import KVCapacity, KVDemand, MemoryUse, cpu_budget, gib, gpu_budget, size_pool
 from penstock.worker.forward import EagerForward, Forward, RunModel
 from penstock.worker.graphs import GraphForward, GraphLimits
+from penstock.worker.largest_step import largest_step
 from penstock.worker.model_runner import ModelRunner
+from penstock.worker.out_of_memory import TOO_LARGE_POOL, TOO_LARGE_STEP, TOO_LARGE_WEIGHTS, memory_needed
 from penstock.worker.sleep import ParkedWeights, describe_sleep
+from penstock.worker.weight_memory import storages_of
 
 GRAPH_SHARE = 0.02  # of the device's memory, for recorded steps
 
@@ -92,7 +95,8 @@ class Worker:
         self._threads, cores = self._device.set_threads(config.device.cpu_threads or envs.OMP_NUM_THREADS)
         kernels.use_threads(self._threads, cores)
         logger.info("Computing on %d threads with %s.", self._threads, kernels.describe())
-        self._load(on_progress)
+        with memory_needed(self._device, "the weights were loaded", TOO_LARGE_WEIGHTS):
+            self._load(on_progress)
         dtype, torch_device = _DTYPES[config.model.dtype], self._device.torch_device
         self._backend = create_backend(
             "auto", config.model.shape, config.cache.block_size, dtype, torch_device, config.cache.dtype
@@ -140,15 +144,51 @@ class Worker:
             step_tokens=None if config.model.shape.causal else config.scheduler.max_num_batched_tokens,
         )
         free, total = self.device.memory()
-        available, source = BUDGETS[config.device.platform](free, total, config.cache.memory_utilization)
-        return size_pool(demand, available, source)
+        if not self.device.has_own_memory:
+            return size_pool(demand, *cpu_budget(free, total, config.cache.memory_utilization))
+        if demand.memory_bytes is not None or demand.num_blocks_override is not None:
+            return size_pool(demand, 0, "")
+        return size_pool(demand, *gpu_budget(self._memory_use(), config.cache.memory_utilization))
+
+    def _memory_use(self) -> MemoryUse:
+        """With the largest step tried out."""
+        self.device.give_back()
+        free, total = self.device.memory()
+        weights = sum(storage.nbytes() for storage in storages_of(self.model, self._pooler))
+        with memory_needed(self.device, "the largest step was tried out", TOO_LARGE_STEP):
+            activations = self._largest_step() if self._pooler is None else 0
+        recorded = self._config.compilation.decode_sizes or self._config.compilation.mixed_sizes
+        graphs = int(total * GRAPH_SHARE) if recorded else 0
+        return MemoryUse(total, weights, activations, graphs, total - free - weights)
+
+    def _largest_step(self) -> int:
+        """Run it once, on a KV pool that is just large enough; the bytes that it takes beside that pool."""
+        limits, most = self._config.scheduler, self._config.model.max_model_len
+        plan = largest_step(limits.max_num_seqs, limits.max_num_batched_tokens, most, self.backend.block_size)
+        self.backend.allocate(1 + max(len(row.new_block_ids) for row in plan.rows))
+        self.device.give_back()
+        before, _ = self.device.memory()
+        self._start_runner()
+        assert self._runner is not None
+        self._runner.execute(plan)
+        self.device.synchronize()
+        after, _ = self.device.memory()  # what was freed since is kept for reuse, so this is the peak
+        self._runner = None
+        self.backend.allocate(0)
+        self.device.give_back()
+        return max(0, before - after)
 
     def allocate_kv(self, num_blocks: int) -> None:
         """Make the KV pool and become ready to execute."""
         self._num_blocks = num_blocks
-        self.backend.allocate(num_blocks)
+        with memory_needed(self.device, self._kv_words(), TOO_LARGE_POOL):
+            self.backend.allocate(num_blocks)
         self._start_runner()
         self.device.begin_steps()
+
+    def _kv_words(self) -> str:
+        size = gib(self._num_blocks * self.backend.bytes_per_block())
+        return f"{size} were taken for the KV cache"
 
     def _start_runner(self) -> None:
         self._runner = ModelRunner(
@@ -189,7 +229,8 @@ class Worker:
         if "weights" in parts:
             if self._model is None:
                 try:
-                    self._load(lambda what, done: None)
+                    with memory_needed(self.device, "the weights were loaded", "Another program may have taken it."):
+                        self._load(lambda what, done: None)
                 except StartError:
                     self._model = self._pooler = None
                     raise
@@ -198,7 +239,8 @@ class Worker:
             self._parked = None
             self._missing.discard("weights")
         if "kv_cache" in parts:
-            self.backend.allocate(self._num_blocks)
+            with memory_needed(self.device, self._kv_words(), "Another program may have taken it."):
+                self.backend.allocate(self._num_blocks)
             self._missing.discard("kv_cache")
         if not self._missing:
             self._start_runner()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.errors import StartError
-from penstock.worker.capacity import GIB, KVDemand, cpu_budget, gpu_budget, size_pool
+from penstock.worker.capacity import GIB, KVDemand, MemoryUse, cpu_budget, gpu_budget, size_pool
 
 
 def demand(**changes: object) -> KVDemand:
@@ -57,8 +57,11 @@ def test_no_memory_at_all() -> None:
 
 
 def test_budgets() -> None:
-    assert gpu_budget(70 * GIB, 80 * GIB, 0.9)[0] == 62 * GIB
-    assert gpu_budget(1 * GIB, 80 * GIB, 0.9)[0] == 0
+    size, words = gpu_budget(MemoryUse(80 * GIB, 16 * GIB, 3 * GIB, 2 * GIB, 1 * GIB), 0.9)
+    assert size == 72 * GIB - 22 * GIB
+    numbers = ("80.00 GiB", "16.00 GiB weights", "3.00 GiB activations", "2.00 GiB for graphs", "1.00 GiB in other")
+    assert all(number in words for number in numbers)
+    assert gpu_budget(MemoryUse(80 * GIB, 70 * GIB, 3 * GIB, 0, 0), 0.9)[0] == 0
     size, words = cpu_budget(20 * GIB, 24 * GIB, 0.9)
     assert size == 5 * GIB
     assert "a quarter of 20.00 GiB free" in words

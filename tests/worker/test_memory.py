@@ -1,0 +1,103 @@
+"""How the KV pool of a device with memory of its own is sized, and what is said when memory does not suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worker_cases import BLOCK, small_shape
+
+from penstock import LLM, platforms
+from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfig, ModelConfig, SchedulerConfig
+from penstock.errors import StartError
+from penstock.executor.base import executors
+from penstock.params import SamplingParams
+from penstock.platforms.cpu import CpuDevice, CpuPlatform
+from penstock.scheduler.plan import NewRow, Row, StepPlan
+from penstock.worker.capacity import GIB
+from penstock.worker.largest_step import largest_step
+
+
+class BoxedDevice(CpuDevice):
+    """The CPU, which says that its memory is its own, and that each look at it finds 50 MiB less."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = 3 * GIB
+
+    @property
+    def has_own_memory(self) -> bool:
+        return True
+
+    def memory(self) -> tuple[int, int]:
+        self.free -= 50 << 20
+        return self.free, 4 * GIB
+
+
+class BoxedPlatform(CpuPlatform):
+    name = "boxed"
+
+    def device(self, index: int = 0) -> Any:
+        return BoxedDevice()
+
+
+def config(path: Path, platform: str) -> EngineConfig:
+    return EngineConfig(
+        model=ModelConfig(
+            model="small",
+            path=str(path),
+            tokenizer_path=None,
+            served_names=("small",),
+            shape=small_shape(),
+            dtype="float32",
+            max_model_len=100,
+            load_format="dummy",
+        ),
+        cache=CacheConfig(block_size=BLOCK, dtype="float32"),
+        scheduler=SchedulerConfig(max_num_seqs=3, max_num_batched_tokens=64),
+        device=DeviceConfig(platform=platform, cpu_threads=1),
+    )
+
+
+@pytest.fixture
+def boxed() -> Iterator[None]:
+    platforms.PLATFORMS.register("boxed", BoxedPlatform)
+    yield
+    del platforms.PLATFORMS._entries["boxed"]
+
+
+def test_the_largest_step_is_tried_out_and_leaves_nothing(boxed: None, tmp_path: Path) -> None:
+    def run(made: Any) -> Any:
+        executor = executors.get("uni")(made)
+        executor.initialize(lambda what, done: None)
+        capacity = executor.kv_capacity()
+        executor.allocate_kv(20)
+        new = NewRow("0", [5, 6, 7], 3, SamplingParams(temperature=0.0, logprobs=1))
+        (row,) = executor.execute(StepPlan(1, [], [new], [Row("0", 0, 3, [1], True)])).result().rows
+        executor.shutdown()
+        return capacity.explanation, row
+
+    words, row = run(config(tmp_path, "boxed"))
+    plain_words, plain_row = run(config(tmp_path, "cpu"))
+    assert row == plain_row
+    assert "of 4.00 GiB (--gpu-memory-utilization)" in words
+    assert "50.00 MiB activations of the largest step" in words
+    assert "0.00 MiB for graphs" in words
+    assert "activations" not in plain_words
+
+
+@pytest.mark.parametrize(("seqs", "tokens", "length"), [(3, 64, 100), (1, 16, 1000), (7, 7, 9), (4, 4096, 100)])
+def test_the_largest_step_is_within_its_limits(seqs: int, tokens: int, length: int) -> None:
+    plan = largest_step(seqs, tokens, length, 8)
+    assert len(plan.rows) == len(plan.new) == seqs
+    assert plan.num_tokens == min(tokens, seqs * length)
+    assert max(row.num_tokens for row in plan.rows) <= length
+    assert all(len(row.new_block_ids) * 8 >= row.num_tokens for row in plan.rows)
+
+
+def test_a_pool_that_is_too_large_is_said_so() -> None:
+    with pytest.raises(StartError, match=r"^Out of memory while \S+ GiB .* the KV cache: .* are free\.") as raised:
+        LLM(kv_cache_memory_bytes=1 << 52)
+    assert "--kv-cache-memory-bytes" in str(raised.value)
