@@ -117,7 +117,7 @@ REFUSED = {
         disable-hybrid-kv-cache-manager:bool
         """,
     "it keeps weights in the device's memory": """
-        cpu-offload-gb:float=0 cpu-offload-params:strs offload-backend=auto offload-group-size:int=0
+        cpu-offload-params:strs offload-backend=auto offload-group-size:int=0
         offload-num-in-group:int=1 offload-prefetch-step:int=1 offload-params:strs
         sleep-mode-offload-cudagraph:bool sleep-preserve-parameter-names:strs enable-cumem-allocator:bool
         enable-nccl-comm-suspend:bool

@@ -86,6 +86,7 @@ class DeviceConfig(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         cpu_threads: 0 means the physical cores this process may use.
         batch_invariant: on a GPU, too, bits must not depend on what shares a step.
+        offload_bytes: of weights that stay in host memory and come to the device layer by layer.
         sleep_mode: the engine may be told to let go of its memory for a while.
     """
 
@@ -93,6 +94,7 @@ class DeviceConfig(msgspec.Struct, frozen=True, kw_only=True):
     cpu_threads: int = 0
     batch_invariant: bool = False
     sleep_mode: bool = False
+    offload_bytes: int = 0
 
 
 class CompilationConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -132,6 +132,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
             cpu_threads=_at_least("--cpu-threads", args.cpu_threads, 0),
             batch_invariant=args.batch_invariant or envs.BATCH_INVARIANT,
             sleep_mode=args.enable_sleep_mode,
+            offload_bytes=_offload_bytes(args.cpu_offload_gb, platform),
         ),
         structured=structured_config(args.guided_decoding_backend, args.structured_outputs_config),
         pooling=pooling,
@@ -330,6 +331,15 @@ def _scheduler(args: EngineArgs, usage: Usage, max_model_len: int, platform: Pla
         long_prefill_token_threshold=_at_least("--long-prefill-token-threshold", args.long_prefill_token_threshold, 0),
         policy=args.scheduling_policy,
     )
+
+
+def _offload_bytes(asked: float, platform: Platform) -> int:
+    if asked < 0:
+        raise StartError(f"--cpu-offload-gb must be at least 0, not {asked}.")
+    if asked and platform.name == "cpu":
+        logger.warning("--cpu-offload-gb has no effect: on a CPU all weights are in host memory.")
+        return 0
+    return int(asked * GIB)
 
 
 def _at_least(flag: str, value: N, least: int) -> N:

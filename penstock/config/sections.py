@@ -184,6 +184,11 @@ class DeviceOptions:
     device: str = option(
         "auto", "What to run on: cpu, or cuda, which is the first NVIDIA GPU that is visible. auto: cuda where it can."
     )
+    cpu_offload_gb: float = option(
+        0.0,
+        "GiB of weights that stay in host memory and come to the GPU layer by layer while others compute; nothing is "
+        "recorded then. On CPU without effect: all weights are in host memory. See docs/gpu.md.",
+    )
     enable_sleep_mode: bool = option(
         False,
         "Let the engine be told to give its memory back for a while: /sleep, /wake_up and /is_sleeping with "

@@ -44,6 +44,10 @@ class Event(ABC):
         """Mark the work issued so far."""
 
     @abstractmethod
+    def hold(self) -> None:
+        """Let what is issued from now on, in the current stream, wait for the marked work; the host does not."""
+
+    @abstractmethod
     def query(self) -> bool:
         """Whether the marked work is done."""
 

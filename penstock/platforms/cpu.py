@@ -65,6 +65,9 @@ class CpuEvent(Event):
     def record(self) -> None:
         self._time = time.perf_counter()
 
+    def hold(self) -> None:
+        pass
+
     def query(self) -> bool:
         return True
 

@@ -133,6 +133,9 @@ class CudaEvent(Event):
     def record(self) -> None:
         self._event.record()
 
+    def hold(self) -> None:
+        self._event.wait()
+
     def query(self) -> bool:
         return bool(self._event.query())
 

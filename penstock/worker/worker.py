@@ -35,6 +35,7 @@ from penstock.worker.forward import EagerForward, Forward, RunModel
 from penstock.worker.graphs import GraphForward, GraphLimits
 from penstock.worker.largest_step import largest_step
 from penstock.worker.model_runner import ModelRunner
+from penstock.worker.offload import OffloadedLayers
 from penstock.worker.out_of_memory import TOO_LARGE_POOL, TOO_LARGE_STEP, TOO_LARGE_WEIGHTS, memory_needed
 from penstock.worker.sleep import ParkedWeights, describe_sleep
 from penstock.worker.weight_memory import storages_of
@@ -121,6 +122,10 @@ class Worker:
                 lambda done: on_progress("loading weights", done),
                 self.device.fill,
             )
+        layers = getattr(self._model, "layers", None)
+        if config.device.offload_bytes and isinstance(layers, torch.nn.ModuleList):
+            moved = OffloadedLayers(self.device, layers, config.device.offload_bytes)
+            logger.info("%d layers lie in host memory: %s less on the device.", moved.count, gib(moved.saved))
         if config.pooling is not None:
             self._pooler = Pooler(config.pooling, self._model.logits, dtype, torch_device)
             for dense in self._pooler.dense:
@@ -154,7 +159,9 @@ class Worker:
         """With the largest step tried out."""
         self.device.give_back()
         free, total = self.device.memory()
-        weights = sum(storage.nbytes() for storage in storages_of(self.model, self._pooler))
+        kind = self.device.torch_device.type
+        storages = storages_of(self.model, self._pooler)
+        weights = sum(storage.nbytes() for storage in storages if storage.device.type == kind)
         with memory_needed(self.device, "the largest step was tried out", TOO_LARGE_STEP):
             activations = self._largest_step() if self._pooler is None else 0
         recorded = self._config.compilation.decode_sizes or self._config.compilation.mixed_sizes
@@ -249,6 +256,8 @@ class Worker:
     def _make_forward(self) -> Forward:
         config = self._config.compilation
         run: RunModel = self.model
+        if self._config.device.offload_bytes:
+            return EagerForward(run, self.backend)  # weights come and go, by events that are not recorded
         if config.compiled:
             # Attention differs from step to step, and is kernels of our own.
             self.backend.attend = torch.compiler.disable(self.backend.attend)  # type: ignore[method-assign]

@@ -54,6 +54,7 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "scheduling_policy": (["--scheduling-policy", "priority"], "priority"),
     "device": (["--device", "cpu"], "cpu"),
     "batch_invariant": (["--batch-invariant"], True),
+    "cpu_offload_gb": (["--cpu-offload-gb", "2.5"], 2.5),
     "enable_sleep_mode": (["--enable-sleep-mode"], True),
     "enforce_eager": (["--enforce-eager"], True),
     "max_seq_len_to_capture": (["--max-seq-len-to-capture", "8192"], 8192),

@@ -145,6 +145,7 @@ TESTED_ELSEWHERE = {
     "ignore_patterns",
     "hf_token",
     "device",
+    "cpu_offload_gb",  # without effect on the CPU, see tests/worker/test_memory.py
     *("enforce_eager", "max_seq_len_to_capture", "compilation_config"),  # see test_compilation
     "disable_log_stats",  # a server's own, see test_usage
     *("runner", "convert", "task", "pooler_config"),  # see tests/pooling

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from worker_cases import BLOCK, small_shape
 
 from penstock import LLM, platforms
 from penstock.config.engine_config import CacheConfig, DeviceConfig, EngineConfig, ModelConfig, SchedulerConfig
 from penstock.errors import StartError
 from penstock.executor.base import executors
+from penstock.ops import kernels
 from penstock.params import SamplingParams
 from penstock.platforms.cpu import CpuDevice, CpuPlatform
 from penstock.scheduler.plan import NewRow, Row, StepPlan
 from penstock.worker.capacity import GIB
 from penstock.worker.largest_step import largest_step
+from penstock.worker.offload import Offloaded, OffloadedLayers
 
 
 class BoxedDevice(CpuDevice):
@@ -43,7 +46,7 @@ class BoxedPlatform(CpuPlatform):
         return BoxedDevice()
 
 
-def config(path: Path, platform: str) -> EngineConfig:
+def config(path: Path, platform: str, **device: int) -> EngineConfig:
     return EngineConfig(
         model=ModelConfig(
             model="small",
@@ -57,7 +60,7 @@ def config(path: Path, platform: str) -> EngineConfig:
         ),
         cache=CacheConfig(block_size=BLOCK, dtype="float32"),
         scheduler=SchedulerConfig(max_num_seqs=3, max_num_batched_tokens=64),
-        device=DeviceConfig(platform=platform, cpu_threads=1),
+        device=DeviceConfig(platform=platform, cpu_threads=1, **device),
     )
 
 
@@ -95,6 +98,50 @@ def test_the_largest_step_is_within_its_limits(seqs: int, tokens: int, length: i
     assert plan.num_tokens == min(tokens, seqs * length)
     assert max(row.num_tokens for row in plan.rows) <= length
     assert all(len(row.new_block_ids) * 8 >= row.num_tokens for row in plan.rows)
+
+
+@pytest.mark.parametrize("num_bytes", [1, 1 << 40])
+def test_layers_in_host_memory_give_the_same_bits(boxed: None, tmp_path: Path, num_bytes: int) -> None:
+    """Weights of torch's, which kernels of ours that keep addresses do not read."""
+    kernels.choose("torch")
+    try:
+        found = []
+        for made in (config(tmp_path, "boxed"), config(tmp_path, "boxed", offload_bytes=num_bytes)):
+            executor = executors.get("uni")(made)
+            executor.initialize(lambda what, done: None)
+            executor.allocate_kv(20)
+            (layers,) = executor.call(lambda worker: [type(layer) for layer in worker.model.layers])
+            rows = []
+            new = NewRow("0", [5, 6, 7], 3, SamplingParams(temperature=0.0, logprobs=1))
+            for step in range(4):
+                computed, count = (0, 3) if step == 0 else (2 + step, 1)
+                row = Row("0", computed, count, [1] if step == 0 else [], True)
+                rows += executor.execute(StepPlan(step + 1, [], [] if step else [new], [row])).result().rows
+            found.append(rows)
+            executor.shutdown()
+        assert layers[-1] is Offloaded
+        assert found[0] == found[1]
+    finally:
+        kernels.choose()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
+def test_every_layer_finds_its_own_weights(count: int) -> None:
+    layers = torch.nn.ModuleList(torch.nn.Linear(8, 8, bias=i % 2 == 0) for i in range(count))
+    x = torch.randn(3, 8)
+
+    def run() -> torch.Tensor:
+        y = x
+        with torch.inference_mode():
+            for layer in layers:
+                y = layer(y)
+        return y
+
+    before = run()
+    moved = OffloadedLayers(BoxedDevice(), layers, 1 << 40)
+    assert moved.count == count
+    for _ in range(3):
+        assert torch.equal(run(), before)
 
 
 def test_a_pool_that_is_too_large_is_said_so() -> None:
