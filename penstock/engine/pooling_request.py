@@ -17,6 +17,7 @@ from penstock.errors import ClientError, ContextLengthError
 from penstock.outputs import Floats, PoolingOutput, PoolingRequestOutput
 from penstock.params import PoolingParams, RequestOutputKind, SamplingParams
 from penstock.scheduler.plan import EngineOutput, FinishReason
+from penstock.tokenizers.pair import CHARS_PER_TOKEN, LONG_CHARS, SPARE_TOKENS
 from penstock.tokenizers.tokenizer import Tokenizer
 
 # What the core is told about sampling where nothing is sampled.
@@ -149,8 +150,12 @@ class PoolingInputs:
     def check_text(self, text: str, tokenizer: Tokenizer) -> None:
         """Refuse a text that is certainly too long before it is tokenized."""
         chars = tokenizer.max_chars_per_token
-        if chars and len(text) > chars * self.max_model_len:
-            raise self._too_long(f"at least {-(-len(text) // chars)}", "input_text", -(-len(text) // chars))
+        least = -(-len(text) // chars) if chars else 0
+        enough = max(LONG_CHARS, CHARS_PER_TOKEN * self.max_model_len)
+        if not chars and len(text) > enough:  # its beginning says it, unless most of it gives no tokens
+            least = len(tokenizer.encode(text[:enough], add_special_tokens=False)) - SPARE_TOKENS
+        if least > self.max_model_len:
+            raise self._too_long(f"at least {least}", "input_text", least)
 
     def _too_long(self, count: str, param: str, value: int) -> ContextLengthError:
         return ContextLengthError(

@@ -6,13 +6,20 @@ What is cut off is text; the tokens around it stay, as with transformers' `trunc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import tokenizers
 
 from penstock.errors import ClientError
 from penstock.tokenizers.tokenizer import ENCODE_INLINE_CHARS, Tokenizer
+
+GROUP_CHARS = 1 << 18  # of texts that are encoded together: an encoding takes some 250 bytes for each token
+LONG_CHARS = 1 << 16  # of a text that may be cut before it is encoded, where few of its tokens can be used
+CHARS_PER_TOKEN = 64  # more than tokens have in all but strange texts, which are then encoded as a whole
+SPARE_TOKENS = 128  # those near a cut may be others than without it
+_WORD_END = re.compile(r"(?<=\S)\s")
 
 
 class Encoded(NamedTuple):
@@ -49,23 +56,72 @@ def encode_inputs(
         ClientError: a text is not valid Unicode, or the bounds leave no room.
     """
     backend, bounds = tokenizer.backend, bounds or Bounds()
-    given = [t.lower() if bounds.lowercase else t for t in (*texts, *(seconds or ()))]
+    own = backend.num_special_tokens_to_add(seconds is not None) if bounds.special else 0
+    encoded: list[Encoded] = []
+    for group in _groups(texts, seconds):
+        firsts = _encodings(backend, texts[group], bounds)
+        others: Sequence[tokenizers.Encoding | None] = [None] * len(firsts)
+        if seconds is not None:
+            others = _encodings(backend, seconds[group], bounds)
+        for first, second in zip(firsts, others, strict=True):
+            encoded.append(_encoded(backend, first, second, bounds, own))
+    return encoded
+
+
+def _groups(texts: Sequence[str], seconds: Sequence[str] | None) -> Iterator[slice]:
+    """Neighbours with at most GROUP_CHARS characters; a longer text makes a group of its own."""
+    start = chars = 0
+    for i, text in enumerate(texts):
+        size = len(text) + (len(seconds[i]) if seconds is not None else 0)
+        if chars and chars + size > GROUP_CHARS:
+            yield slice(start, i)
+            start, chars = i, 0
+        chars += size
+    yield slice(start, len(texts))
+
+
+def _encodings(backend: tokenizers.Tokenizer, texts: Sequence[str], bounds: Bounds) -> list[tokenizers.Encoding]:
+    """Without the model's own tokens. Of long texts at least what is within the bounds."""
+    texts = [t.lower() if bounds.lowercase else t for t in texts]
+    heads = [_shortened(t, bounds) for t in texts]
     try:
-        encodings = backend.encode_batch(given, add_special_tokens=False)
+        encodings = backend.encode_batch(heads, add_special_tokens=False)
+        for i, text in enumerate(texts):
+            if len(heads[i]) < len(text) and len(encodings[i]) < (bounds.most or 0) + SPARE_TOKENS:
+                encodings[i] = backend.encode(text, add_special_tokens=False)
     except (UnicodeError, TypeError):
         raise ClientError("the text holds characters that are not valid Unicode (lone surrogates).", "input") from None
-    own = backend.num_special_tokens_to_add(seconds is not None) if bounds.special else 0
-    encoded = []
-    for i in range(len(texts)):
-        first, second = encodings[i], None if seconds is None else encodings[len(texts) + i]
-        if second is not None and bounds.most_second is not None:
-            second.truncate(bounds.most_second, direction=bounds.side)
-        if bounds.most is not None:
-            _cut(first, second, bounds.most - own, bounds.side)
-        whole: tokenizers.Encoding = backend.post_process(first, second, bounds.special)
-        segments = whole.type_ids if second is not None else []
-        encoded.append(Encoded(whole.ids, segments.index(1) if 1 in segments else None))
-    return encoded
+    return encodings
+
+
+def _shortened(text: str, bounds: Bounds) -> str:
+    """As much of a long text as its tokens are likely to come from, cut where a word ends."""
+    if bounds.most is None or len(text) <= LONG_CHARS:
+        return text
+    chars = max(LONG_CHARS, CHARS_PER_TOKEN * (bounds.most + SPARE_TOKENS))
+    if bounds.side == "left":
+        tail = text[-chars:]
+        end = _WORD_END.search(tail)
+        return tail[end.start() :] if end else ""
+    head = text[:chars].rstrip()
+    return head[: head.rfind(" ") + 1].rstrip()
+
+
+def _encoded(
+    backend: tokenizers.Tokenizer,
+    first: tokenizers.Encoding,
+    second: tokenizers.Encoding | None,
+    bounds: Bounds,
+    own: int,
+) -> Encoded:
+    """Cut to the bounds, with the model's own tokens around it, of which there are `own`."""
+    if second is not None and bounds.most_second is not None:
+        second.truncate(bounds.most_second, direction=bounds.side)
+    if bounds.most is not None:
+        _cut(first, second, bounds.most - own, bounds.side)
+    whole: tokenizers.Encoding = backend.post_process(first, second, bounds.special)
+    segments = whole.type_ids if second is not None else []
+    return Encoded(whole.ids, segments.index(1) if 1 in segments else None)
 
 
 async def encode_inputs_async(
