@@ -18,6 +18,7 @@ BODY = LAYERS * (HIDDEN * (HEADS + 2 * KV_HEADS) * DIM + HEADS * DIM * HIDDEN + 
 HEAD = VOCAB * HIDDEN
 KV_BYTES = LAYERS * 2 * KV_HEADS * DIM * 2  # of a token, in bf16
 WEIGHT_BYTES = {"bf16": 2.0, "int8": 1.0 + 2 / 128, "int4": 0.5 + 2 / 64}  # with scales
+HEAD_BYTES = {**WEIGHT_BYTES, "int4": WEIGHT_BYTES["int8"]}  # nobody's head has 4 bits: 6 and more
 DECODE = {"W2": (1, 160), "W4": (16, 1040), "W5": (64, 144)}  # batch, context in the middle of the steps
 PREFILL = {"W1": 128, "W3": 1024}
 Rates = dict[str, float]
@@ -73,7 +74,7 @@ def _prefill(length: int, products: float, rates: Rates) -> float:
 
 
 def _decode(batch: int, context: int, weights: str, products: float, rates: Rates) -> float:
-    read = (BODY + HEAD) * WEIGHT_BYTES[weights] + batch * context * KV_BYTES
+    read = BODY * WEIGHT_BYTES[weights] + HEAD * HEAD_BYTES[weights] + batch * context * KV_BYTES
     compute = 2 * (BODY + HEAD) / products + _attention(context) / rates["bf16"]
     return batch / max(read / rates["read"], batch * compute)
 

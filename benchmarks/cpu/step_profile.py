@@ -26,7 +26,6 @@ from penstock.worker import model_runner
 STEPS = 24  # of decoding
 REST = "Python between the ops"
 Call = Callable[..., Any]
-WEIGHT_BYTES = {None: 2.0, "int8": 1.0, "int4": 0.5625}
 
 
 class Clock:
@@ -75,10 +74,12 @@ class Clock:
 
     def count_product(self, linear: Linear) -> Call:
         size = linear.in_features * linear.out_features
+        made = getattr(linear, "int_matrix", None)
+        num_bytes = linear.matrix.weight_NK.untyped_storage().nbytes() if made is None else made.nbytes
 
         def count(kind: str, x_TK: torch.Tensor) -> None:
             self.work[kind] += 2.0 * size * x_TK.shape[0]
-            self.weights[kind] += size
+            self.weights[kind] += num_bytes
 
         return count
 
@@ -150,13 +151,13 @@ def _waiting(engine: SyncEngine) -> bool:
     return engine._core.stats().num_waiting > 0
 
 
-def table(clock: Clock, seconds: float, steps: int, weight_bytes: float) -> str:
+def table(clock: Clock, seconds: float, steps: int) -> str:
     lines = ["| kind | calls a step | ms a step | share | reached |", "|---|---|---|---|---|"]
     ordered = sorted(clock.seconds.items(), key=lambda item: -item[1])
     for kind, spent in [*ordered, ("(the clocks themselves)", seconds - sum(clock.seconds.values()))]:
         reached = ""
         if clock.work[kind] and spent:
-            rate, read = clock.work[kind] / spent / 1e9, clock.weights[kind] * weight_bytes / spent / 1e9
+            rate, read = clock.work[kind] / spent / 1e9, clock.weights[kind] / spent / 1e9
             reached = f"{rate:.0f} GFLOP/s, weights {read:.1f} GB/s"
         cells = [kind, f"{clock.calls[kind] / steps:g}", f"{1e3 * spent / steps:.3f}", f"{100 * spent / seconds:.1f} %"]
         lines.append("| " + " | ".join([*cells, reached]) + " |")
@@ -185,7 +186,7 @@ def main() -> None:
         seconds, steps = run_case(llm, clock, kind, int(batch), int(length))
         tokens = int(batch) * (steps if kind == "decode" else int(length))
         print(f"\n### {kind}, {batch} x {length}: {tokens / seconds:.1f} tok/s\n")
-        print(table(clock, seconds, steps, WEIGHT_BYTES[args.quantization]))
+        print(table(clock, seconds, steps))
     llm.shutdown()
 
 
