@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,13 @@ import torch
 from safetensors.torch import save_file
 
 from penstock.config.compat import engine_args
+from penstock.config.engine_config import EngineConfig
 from penstock.config.resolve import resolve
 from penstock.engine.core import build_core
 from penstock.engine.request_state import OpenRequest
 from penstock.engine.sync_engine import SyncEngine
-from penstock.executor.base import Executor
+from penstock.executor.base import Executor, executors
+from penstock.executor.uniproc import UniprocExecutor
 from penstock.observability.logging import get_logger
 from penstock.outputs import RequestOutput
 from penstock.params import SamplingParams
@@ -113,6 +116,9 @@ class Recorder(Executor):
     def wake_up(self, parts: frozenset[str]) -> None:
         self.inner.wake_up(parts)
 
+    def prepare(self, params: SamplingParams) -> Future[object]:
+        return self.inner.prepare(params)
+
     def call(self, method: str, *args: Any) -> list[Any]:
         return self.inner.call(method, *args)
 
@@ -120,11 +126,41 @@ class Recorder(Executor):
         self.inner.shutdown()
 
 
-def make_engine(model: Path, tokenizer: Tokenizer, options: dict[str, Any]) -> tuple[SyncEngine, Recorder]:
+class ThreadExecutor(UniprocExecutor):
+    """Steps run on a thread, one after the other, while the next one is planned."""
+
+    def __init__(self, config: EngineConfig):
+        super().__init__(config, 2)
+        self._thread = ThreadPoolExecutor(1)
+
+    def execute(self, plan: StepPlan) -> Future[StepResult]:
+        return self._thread.submit(lambda: self.worker.execute(plan).result())
+
+    def shutdown(self) -> None:
+        self._thread.shutdown()
+        super().shutdown()
+
+
+# How steps may overlap: not; issued before the result of the one before is read, as on a GPU; on a thread of their own.
+OVERLAPS: dict[str, Callable[[EngineConfig], Executor]] = {
+    "not": UniprocExecutor,
+    "issued ahead": lambda config: UniprocExecutor(config, 2),
+    "three ahead": lambda config: UniprocExecutor(config, 3),
+    "on a thread": ThreadExecutor,
+}
+
+
+def make_engine(
+    model: Path, tokenizer: Tokenizer, options: dict[str, Any], overlap: str = "not"
+) -> tuple[SyncEngine, Recorder]:
     config = resolve(
         engine_args(model=str(model), max_model_len=MAX_LEN, use_tqdm_on_load=False, **options), usage="offline"
     )
-    core = build_core(config, lambda what, share: None)
+    executors.register("uni", OVERLAPS[overlap])
+    try:
+        core = build_core(config, lambda what, share: None)
+    finally:
+        executors.register("uni", UniprocExecutor)
     recorder = Recorder(core.executor)
     core.executor = recorder
     return SyncEngine(config, tokenizer, core), recorder
@@ -293,9 +329,11 @@ class Ran:
     seen: Counter[str]
 
 
-def run_batch(model: Path, tokenizer: Tokenizer, options: dict[str, Any], batch: Batch, asked: list[Asked]) -> Ran:
+def run_batch(
+    model: Path, tokenizer: Tokenizer, options: dict[str, Any], batch: Batch, asked: list[Asked], overlap: str = "not"
+) -> Ran:
     """Run a batch; `asked` has one request per arrival."""
-    engine, recorder = make_engine(model, tokenizer, options | batch.options)
+    engine, recorder = make_engine(model, tokenizer, options | batch.options, overlap)
     opened: list[OpenRequest] = []
     token_steps: list[list[list[int]]] = []
     step = 0
@@ -392,12 +430,11 @@ class Group:
             self._alone[which] = run_alone(self.model, self.tokenizer, FORMATS[self.format], self.pool[which])
         return self._alone[which]
 
-    def check(self, seed: int) -> tuple[Counter[str], str | None]:
+    def check(self, seed: int, overlap: str = "not") -> tuple[Counter[str], str | None]:
         """Run batch `seed`: what happened in it, and the first difference in words."""
         batch = draw_batch(seed)
-        ran = run_batch(
-            self.model, self.tokenizer, FORMATS[self.format], batch, [self.pool[i] for _, i, _ in batch.arrivals]
-        )
+        asked = [self.pool[i] for _, i, _ in batch.arrivals]
+        ran = run_batch(self.model, self.tokenizer, FORMATS[self.format], batch, asked, overlap)
         for place, (output, (_, which, _)) in enumerate(zip(ran.outputs, batch.arrivals, strict=True)):
             if output is None:
                 continue
@@ -454,7 +491,9 @@ class Group:
         return index in got and index < len(want) and difference(want[index], got[index]) is None
 
 
-def check_batches(format: str, seeds: range, folder: Path, progress: bool = False) -> tuple[Counter[str], list[str]]:
+def check_batches(
+    format: str, seeds: range, folder: Path, progress: bool = False, overlap: str = "not"
+) -> tuple[Counter[str], list[str]]:
     """Run these batches of a format: what happened in all, and a report per batch that differed."""
     tokenizer = Tokenizer.from_folder(str(BUNDLED))
     seen: Counter[str] = Counter()
@@ -465,7 +504,7 @@ def check_batches(format: str, seeds: range, folder: Path, progress: bool = Fals
         if group is None or number != seed // GROUP:
             number = seed // GROUP
             group = Group.of(number, format, folder, tokenizer)
-        happened, failure = group.check(seed)
+        happened, failure = group.check(seed, overlap)
         seen += happened
         if failure:
             failures.append(failure)

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from penstock.params import SamplingParams
+from penstock.platforms.cpu import CpuDevice
 from penstock.sampling.batch_params import ParamsTable
 from penstock.sampling.history import RowHistory
 from penstock.sampling.sampler import Sampled, Sampler
 
-CPU = torch.device("cpu")
+CPU = CpuDevice()
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Case:
 def sample(cases: list[Case]) -> Sampled:
     """One call of the sampler on all cases."""
     vocab_size = len(cases[0].logits)
-    table = ParamsTable(vocab_size, CPU)
+    table = ParamsTable(vocab_size, CPU.copy_in)
     width = max(len(c.prompt) + len(c.answer) for c in cases)
     tokens = np.zeros((len(cases), width), np.int32)
     for i, c in enumerate(cases):
@@ -38,7 +39,7 @@ def sample(cases: list[Case]) -> Sampled:
     logits = torch.from_numpy(np.stack([c.logits for c in cases])).clone()
     with torch.inference_mode():
         history = RowHistory(tokens, slots, num_prompt, num_tokens)
-        return Sampler().sample(logits, table.select(slots), history)
+        return Sampler(CPU).sample(logits, table.select(slots), history).read()
 
 
 def random_logits(rng: np.random.Generator, vocab_size: int, coarse: bool = False) -> np.ndarray:

@@ -13,6 +13,7 @@ from penstock.layers.context import BuildContext
 from penstock.models.interface import Model
 from penstock.models.registry import build
 from penstock.params import SamplingParams
+from penstock.platforms.cpu import CpuDevice
 from penstock.scheduler.plan import NewRow, Row, RowResult, StepPlan, TokenLogprobs
 from penstock.worker.model_runner import ModelRunner
 
@@ -71,7 +72,7 @@ class RunnerFactory:
     def driver(self, num_blocks: int = 400) -> Driver:
         backend = create_backend("auto", self.shape, BLOCK, self.dtype, CPU)
         backend.allocate(num_blocks)
-        return Driver(ModelRunner(self.model, backend, VOCAB, CPU), num_blocks)
+        return Driver(ModelRunner(self.model, backend, VOCAB, CpuDevice()), num_blocks)
 
 
 @dataclass

@@ -21,7 +21,6 @@ from penstock import LLM, SamplingParams
 from penstock.attention.base import AttentionBackend
 from penstock.engine.sync_engine import SyncEngine
 from penstock.layers.linear import Linear
-from penstock.worker import model_runner
 
 STEPS = 24  # of decoding
 REST = "Python between the ops"
@@ -107,7 +106,7 @@ def instrument(engine: SyncEngine, clock: Clock) -> None:
     clock.wrap(model, "logits", REST)
     clock.wrap(runner._sampler, "sample", "sampling")
     clock.wrap(runner._batch, "apply", "inputs")
-    clock.wrap(model_runner, "build_inputs", "inputs")
+    clock.wrap(runner._inputs, "build", "inputs")
     clock.wrap(runner, "execute", "the runner's rest")
     for method in ("schedule", "update"):
         clock.wrap(core.scheduler, method, "scheduler")

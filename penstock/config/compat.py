@@ -101,7 +101,7 @@ REFUSED = {
         tokenizer-pool-size:int=0
         """,
     "it has its own worker and its own scheduler": """
-        worker-cls=auto worker-extension-cls= scheduler-cls=vllm.core.scheduler.Scheduler async-scheduling:bool
+        worker-cls=auto worker-extension-cls= scheduler-cls=vllm.core.scheduler.Scheduler
         """,
     "it preempts by computing again, and knows no host memory for KV": """
         swap-space:float=4|0 preemption-mode=recompute kv-offloading-size:float=0 kv-offloading-backend=native

@@ -70,6 +70,7 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         step_seconds: about how long a step may last while some decode; None for no limit.
+        overlaps: steps are issued before the result of the one before is known, where the device gains by it.
     """
 
     max_num_seqs: int
@@ -78,6 +79,7 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     enable_chunked_prefill: bool = True
     long_prefill_token_threshold: int = 0
     policy: str = "fcfs"
+    overlaps: bool = True
 
 
 class DeviceConfig(msgspec.Struct, frozen=True, kw_only=True):

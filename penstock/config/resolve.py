@@ -330,6 +330,7 @@ def _scheduler(args: EngineArgs, usage: Usage, max_model_len: int, platform: Pla
         enable_chunked_prefill=chunked,
         long_prefill_token_threshold=_at_least("--long-prefill-token-threshold", args.long_prefill_token_threshold, 0),
         policy=args.scheduling_policy,
+        overlaps=args.async_scheduling is not False,
     )
 
 

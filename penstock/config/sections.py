@@ -175,6 +175,11 @@ class SchedulerOptions:
         "Order of requests. fcfs: by arrival; priority: lower values of the request's priority first.",
         choices=("fcfs", "priority"),
     )
+    async_scheduling: bool | None = option(
+        None,
+        "Plan and issue a step while the one before is still computed, so that a GPU does not wait for the host. "
+        "Default: on with a GPU. On a CPU steps follow each other either way: its cores are what computes.",
+    )
 
 
 @dataclass(kw_only=True)

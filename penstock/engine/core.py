@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from penstock.errors import ClientError, StartError
 from penstock.executor.base import Executor, executors
 from penstock.kvcache.manager import KVCacheManager
 from penstock.observability.loading_bar import LoadingBar
-from penstock.scheduler.plan import EngineOutput, FinishReason, SchedulerStats, StepResult
+from penstock.scheduler.plan import EngineOutput, FinishReason, SchedulerStats, StepPlan, StepResult
 from penstock.scheduler.request import Request
 from penstock.scheduler.scheduler import Scheduler
 from penstock.structured.base import GrammarError
@@ -46,27 +47,46 @@ class EngineCore:
         self.scheduler = scheduler
         self.executor = executor
         self.kv_explanation = kv_explanation
+        self._open: deque[tuple[StepPlan, Future[StepResult]]] = deque()  # executed, without their result yet
+        self._drained: list[EngineOutput] = []  # for the next step
         self._constraints: dict[str, Future[object]] = {}  # of open requests that have one
         self._sleep = Sleep(scheduler, executor, sleep_mode)
         self._held: dict[str, Request] = {}  # those whose constraint is being compiled, in order of arrival
 
     def step(self) -> list[EngineOutput]:
-        """Run one step, or nothing if there is nothing to run.
+        """Run one step, or nothing if there is nothing to run. Where steps overlap, what comes out is that of the one
+        before, or nothing yet.
 
         Raises:
             Exception: whatever the executor raises for the step as a whole; the core must not be used any more.
         """
-        refused = self._admit_held() if self._held else []
+        outputs, self._drained = self._drained, []
+        if self._held:
+            outputs += self._admit_held()
         plan = self.scheduler.schedule()
-        if self._held and not plan.rows:  # a loop around this would take the compiler's time
+        if plan.rows:
+            self._open.append((plan, self.executor.execute(plan)))
+        elif self._held and not self._open:  # a loop around this would take the compiler's time
             wait([self._constraints[request_id] for request_id in self._held], _HELD_WAIT_S, FIRST_COMPLETED)
-        result = self.executor.execute(plan).result() if plan.rows else StepResult(plan.step, [])
-        outputs = refused + self.scheduler.update(plan, result)
+        if not self._open:
+            outputs += self.scheduler.update(plan, StepResult(plan.step, []))
+        elif len(self._open) >= self.scheduler.max_in_flight or not plan.rows:
+            outputs += self._update()
         if self._constraints:
             for output in outputs:
                 if output.finish_reason is not None:
                     self._constraints.pop(output.request_id, None)
         return outputs
+
+    def _update(self) -> list[EngineOutput]:
+        """Wait for the oldest open step and take its result in."""
+        plan, result = self._open.popleft()
+        return self.scheduler.update(plan, result.result())
+
+    def drain(self) -> None:
+        """Wait until no step is open. What they give comes out of the next step."""
+        while self._open:
+            self._drained += self._update()
 
     def add(self, message: AddRequest) -> None:
         """Admit a request; the outputs of later steps tell the rest."""
@@ -109,10 +129,12 @@ class EngineCore:
         for request_id in request_ids:
             self._held.pop(request_id, None)
             self._constraints.pop(request_id, None)
+        if self._drained:
+            self._drained = [output for output in self._drained if output.request_id not in request_ids]
         self.scheduler.abort(request_ids)
 
     def has_work(self) -> bool:
-        return bool(self._held) or self.scheduler.has_work()
+        return bool(self._held or self._drained) or self.scheduler.has_work()
 
     def idle(self) -> bool:
         """Use some time while there is no work; whether more would be of use."""
@@ -122,7 +144,7 @@ class EngineCore:
         return self.scheduler.stats()
 
     def call(self, method: str, *args: Any) -> Any:
-        """Run one of `CALLABLE` by name.
+        """Run one of `CALLABLE` by name, while no step is open.
 
         Raises:
             ClientError: no such method.
@@ -130,6 +152,7 @@ class EngineCore:
         if method not in self.CALLABLE:
             known = ", ".join(sorted(self.CALLABLE))
             raise ClientError(f"the engine has no method {method!r}; known: {known}", "method")
+        self.drain()
         return getattr(self, method)(*args)
 
     def reset_prefix_cache(self, reset_running_requests: bool = False) -> bool:
@@ -170,6 +193,7 @@ class EngineCore:
 
     def shutdown(self) -> None:
         """Release the devices. What is in flight is dropped."""
+        self._open.clear()
         self.executor.shutdown()
 
 
@@ -222,5 +246,6 @@ def build_core(config: EngineConfig, on_progress: Callable[[str, float], None]) 
         long_prefill_token_threshold=limits.long_prefill_token_threshold,
         policy=limits.policy,
         step_seconds=limits.step_seconds,
+        max_in_flight=executor.max_in_flight,
     )
     return EngineCore(scheduler, executor, capacity.explanation, config.device.sleep_mode)

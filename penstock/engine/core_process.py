@@ -90,6 +90,7 @@ class CoreLoop:
             self._core.abort(message.request_ids)
             self._changed = True
         elif isinstance(message, Call):
+            self._core.drain()  # what a step raises is nothing for the caller
             self._channel.send(self._call(message))
         elif isinstance(message, Shutdown):
             self._stopping = True

@@ -66,6 +66,11 @@ class Executor(ABC):
             StartError: the memory or the files are not there any more; what is missing stays so.
         """
 
+    @property
+    def max_in_flight(self) -> int:
+        """Plans that may be executed before the first one's result is asked for; known after allocate_kv."""
+        return 1
+
     def prepare(self, params: SamplingParams) -> Future[object]:
         """Compile the constraint of a request that will come, without holding up steps. What it gives is to be kept
         until the request ends.
@@ -78,7 +83,8 @@ class Executor(ABC):
 
     @abstractmethod
     def execute(self, plan: StepPlan) -> Future[StepResult]:
-        """Run one step. Plans must come in order; whatever a worker raises comes out of the future."""
+        """Run one step. Plans must come in order, and results be asked for in that order; whatever a worker raises
+        comes out of the future."""
 
     def idle(self) -> bool:
         """Use some time, well below a second, while there is nothing to run; whether more would be of use.

@@ -16,10 +16,14 @@ from penstock.worker.worker import Worker
 
 
 class UniprocExecutor(Executor):
-    """Calls its worker directly; futures come back completed."""
+    """Calls its worker directly; a future is complete, or completed by asking for its result.
 
-    def __init__(self, config: EngineConfig):
-        self._worker: Worker | None = Worker(config)
+    Args:
+        max_in_flight: plans that may be open, on any device; None to go by it.
+    """
+
+    def __init__(self, config: EngineConfig, max_in_flight: int | None = None):
+        self._worker: Worker | None = Worker(config, max_in_flight)
 
     @property
     def worker(self) -> Worker:
@@ -41,16 +45,15 @@ class UniprocExecutor(Executor):
     def wake_up(self, parts: frozenset[str]) -> None:
         self.worker.wake_up(parts)
 
+    @property
+    def max_in_flight(self) -> int:
+        return self.worker.max_in_flight
+
     def prepare(self, params: SamplingParams) -> Future[object]:
         return self.worker.prepare(params)
 
     def execute(self, plan: StepPlan) -> Future[StepResult]:
-        future: Future[StepResult] = Future()
-        try:
-            future.set_result(self.worker.execute(plan))
-        except Exception as e:  # boundary: a worker's failure belongs to the caller of result()
-            future.set_exception(e)
-        return future
+        return self.worker.execute(plan)
 
     def idle(self) -> bool:
         return self.worker.idle()

@@ -91,7 +91,8 @@ class KVCacheManager:
 
     def publish(self, seq: KVSequence, num_computed: int) -> None:
         """The first `num_computed` tokens are computed, or will be before anyone who asks later: let others share the
-        full blocks."""
+        full blocks, as far as their tokens are known."""
+        num_computed = min(num_computed, len(seq.token_ids))
         if num_computed < seq.publish_at:
             return
         self._extend_hashes(seq)

@@ -30,24 +30,27 @@ class TopLogprobs:
     ranks_R: torch.Tensor
 
 
-def token_logprobs(logits_RV: torch.Tensor, token_ids_R: torch.Tensor, num_top_R: torch.Tensor) -> TopLogprobs:
+def token_logprobs(
+    logits_RV: torch.Tensor, token_ids_R: torch.Tensor, num_top_R: torch.Tensor, most: int | None = None
+) -> TopLogprobs:
     """log_softmax at one token and at the most likely ones of each row.
 
     Args:
         logits_RV: float32, contiguous.
         token_ids_R: int64, within the vocabulary.
         num_top_R: int64, how many of the most likely tokens each row wants; 0..V.
+        most: the largest of these, for those who know it; asking a device takes until it has done all before.
     """
+    most = int(num_top_R.max()) if most is None else most
     assert logits_RV.dtype is torch.float32
     assert logits_RV.is_contiguous()
     if kernels.native is None or not logits_RV.is_cpu:
-        most = int(num_top_R.max())
         if triton_ops.wanted(logits_RV) and most <= _MOST_BY_KERNEL:
             found = triton_ops.load("penstock.ops.triton.token_logprobs:token_logprobs")(logits_RV, token_ids_R, most)
             return TopLogprobs(*found)
-        return token_logprobs_twin(logits_RV, token_ids_R, num_top_R)
+        return token_logprobs_twin(logits_RV, token_ids_R, num_top_R, most)
     num_rows, vocab_size = logits_RV.shape
-    width = 1 + int(num_top_R.max())
+    width = 1 + most
     ids_RK = torch.zeros(num_rows, width, dtype=torch.int64)
     logprobs_RK = torch.zeros(num_rows, width)
     ranks_R = torch.empty(num_rows, dtype=torch.int64)
@@ -65,9 +68,11 @@ def token_logprobs(logits_RV: torch.Tensor, token_ids_R: torch.Tensor, num_top_R
     return TopLogprobs(ids_RK, logprobs_RK, ranks_R)
 
 
-def token_logprobs_twin(logits_RV: torch.Tensor, token_ids_R: torch.Tensor, num_top_R: torch.Tensor) -> TopLogprobs:
+def token_logprobs_twin(
+    logits_RV: torch.Tensor, token_ids_R: torch.Tensor, num_top_R: torch.Tensor, most: int | None = None
+) -> TopLogprobs:
     """The same in plain torch."""
-    most = int(num_top_R.max())
+    most = int(num_top_R.max()) if most is None else most
     parts = zip(*(x.split(max(1, _AT_ONCE // logits_RV.shape[1])) for x in (logits_RV, token_ids_R)), strict=True)
     found = [_of_part(logits, token_ids, most) for logits, token_ids in parts]
     return TopLogprobs(*(torch.cat(columns) for columns in zip(*found, strict=True)))
@@ -78,12 +83,13 @@ def _of_part(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     logprobs_RV = logits_RV.log_softmax(-1)
     ids_RK = token_ids_R.unsqueeze(1)
-    if most:
-        top_RK = top_candidates(logits_RV, most)
+    top_RK = top_candidates(logits_RV, most) if most else None
+    if top_RK is not None and logits_RV.is_cpu:
         ranks_R = _ranks_by_list(logits_RV, token_ids_R, top_RK)
-        ids_RK = torch.cat([ids_RK, top_RK], dim=1)
-    else:
+    else:  # elsewhere, asking which are in the list takes longer than counting
         ranks_R = rank_of(logits_RV, token_ids_R)
+    if top_RK is not None:
+        ids_RK = torch.cat([ids_RK, top_RK], dim=1)
     return ids_RK, logprobs_RV.gather(1, ids_RK), ranks_R
 
 

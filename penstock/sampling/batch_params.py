@@ -19,6 +19,7 @@ from penstock.sampling.history import Int64Array
 from penstock.sampling.logits_processors import (
     AllowedTokens,
     BadWords,
+    CopyIn,
     LogitBias,
     LogitsProcessor,
     MinTokens,
@@ -91,10 +92,12 @@ class RowGroup:
     Attributes:
         rows: their indices in the step's logits, ascending.
         covers_all: whether they are all the rows there are.
+        index_R: the rows on the device.
     """
 
     rows: Int64Array
     covers_all: bool
+    index_R: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -127,12 +130,12 @@ class ParamsTable:
 
     Args:
         vocab_size: width of the model's logits.
-        device: where selections put their tensors.
+        copy_in: puts the tensors of selections on the device.
     """
 
-    def __init__(self, vocab_size: int, device: torch.device):
+    def __init__(self, vocab_size: int, copy_in: CopyIn):
         self._vocab_size = vocab_size
-        self._device = device
+        self._copy_in = copy_in
         self._columns = np.zeros(0, _COLUMNS)
         self._lists: dict[int, TokenLists] = {}
         self._selected_for: bytes | None = None
@@ -190,7 +193,7 @@ class ParamsTable:
         columns = self._columns[slots_S]
         return BatchParams(
             any_draw=bool((columns["temperature"] != 0.0).any()),
-            logprobs=_group(columns["num_logprobs"] != NO_LOGPROBS),
+            logprobs=self._group(columns["num_logprobs"] != NO_LOGPROBS),
             num_logprobs_S=columns["num_logprobs"].copy(),
             scored=self._scored(slots_S),
             temperature_S=self._tensor(columns["temperature"]),
@@ -202,7 +205,11 @@ class ParamsTable:
         )
 
     def _tensor(self, column: npt.NDArray[np.generic]) -> torch.Tensor:
-        return torch.from_numpy(column.copy()).to(self._device)
+        return self._copy_in(torch.from_numpy(column.copy()))
+
+    def _group(self, mask: npt.NDArray[np.bool_]) -> RowGroup:
+        rows = np.flatnonzero(mask)
+        return RowGroup(rows, len(rows) == len(mask), self._tensor(rows))
 
     def _scored(self, slots_S: Int64Array) -> list[tuple[int, Int64Array]]:
         lists = self._lists
@@ -218,7 +225,7 @@ class ParamsTable:
         )
         if len(penalised):
             repetition, frequency, presence = (columns[n][penalised] for n in ("repetition", "frequency", "presence"))
-            found.append(Penalties(penalised, repetition, frequency, presence, self._device))
+            found.append(Penalties(penalised, repetition, frequency, presence, self._copy_in))
         return found
 
     def _list_processors(self, columns: npt.NDArray[np.void], slots_S: Int64Array) -> list[LogitsProcessor]:
@@ -226,18 +233,13 @@ class ParamsTable:
         rows = [(row, lists[slot]) for row, slot in enumerate(slots_S.tolist()) if slot in lists]
         found: list[LogitsProcessor] = []
         if allowed := [(row, of.allowed) for row, of in rows if of.allowed is not None]:
-            found.append(AllowedTokens(allowed, self._device))
+            found.append(AllowedTokens(allowed, self._copy_in))
         if words := [(row, of.bad_words) for row, of in rows if of.bad_words is not None]:
-            found.append(BadWords(words, self._device))
+            found.append(BadWords(words, self._copy_in))
         if stops := [(row, of.stop_ids) for row, of in rows if of.stop_ids is not None]:
             needed = [int(columns["min_tokens"][row]) for row, _ in stops]
-            found.append(MinTokens(needed, stops, self._device))
+            found.append(MinTokens(needed, stops, self._copy_in))
         if biased := [(row, of.biased) for row, of in rows if of.biased is not None]:
             biases = [of.bias for _, of in rows if of.bias is not None]
-            found.append(LogitBias(biased, biases, self._device))
+            found.append(LogitBias(biased, biases, self._copy_in))
         return found
-
-
-def _group(mask: npt.NDArray[np.bool_]) -> RowGroup:
-    rows = np.flatnonzero(mask)
-    return RowGroup(rows, len(rows) == len(mask))

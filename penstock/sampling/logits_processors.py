@@ -7,6 +7,7 @@ others pay nothing. Only IEEE-exact elementwise operations are used, so no row's
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from penstock.sampling.history import Int64Array, RowHistory
 # Dimensions in tensor names: S rows that sample, V vocabulary, E (row, token) pairs.
 _ROWS_AT_ONCE = 16  # bounds the table of counts, 4 bytes x vocabulary per row
 
+CopyIn = Callable[[torch.Tensor], torch.Tensor]  # `platforms.base.Device.copy_in`
 Pairs = list[tuple[int, npt.NDArray[np.int64]]]  # (row, token ids)
 
 
@@ -29,19 +31,19 @@ class LogitsProcessor(ABC):
         """Change float32 `logits_SV` in place; row i of it is row i of `rows`. -inf forbids a token."""
 
 
-def _flatten(pairs: Pairs, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _flatten(pairs: Pairs, copy_in: CopyIn) -> tuple[torch.Tensor, torch.Tensor]:
     rows = np.repeat([row for row, _ in pairs], [len(ids) for _, ids in pairs]).astype(np.int64)
     ids = np.concatenate([ids for _, ids in pairs])
-    return torch.from_numpy(rows).to(device), torch.from_numpy(ids).to(device)
+    return copy_in(torch.from_numpy(rows)), copy_in(torch.from_numpy(ids))
 
 
 class AllowedTokens(LogitsProcessor):
     """allowed_token_ids: everything else is forbidden."""
 
-    def __init__(self, allowed: Pairs, device: torch.device):
-        self._rows = torch.tensor([row for row, _ in allowed], device=device)
+    def __init__(self, allowed: Pairs, copy_in: CopyIn):
+        self._rows = copy_in(torch.tensor([row for row, _ in allowed]))
         self._ends = torch.from_numpy(np.cumsum([len(ids) for _, ids in allowed]))
-        self._row_E, self._id_E = _flatten(allowed, device)
+        self._row_E, self._id_E = _flatten(allowed, copy_in)
 
     def apply(self, logits_SV: torch.Tensor, rows: RowHistory) -> None:
         if kernels.native is not None and logits_SV.is_cpu:
@@ -61,8 +63,8 @@ class BadWords(LogitsProcessor):
         words: per row, its forbidden sequences of token ids.
     """
 
-    def __init__(self, words: list[tuple[int, list[list[int]]]], device: torch.device):
-        self._device = device
+    def __init__(self, words: list[tuple[int, list[list[int]]]], copy_in: CopyIn):
+        self._copy_in = copy_in
         flat = [(row, word) for row, row_words in words for word in row_words]
         width = max(len(word) for _, word in flat) - 1
         self._row_W = np.array([row for row, _ in flat], np.int64)
@@ -75,15 +77,15 @@ class BadWords(LogitsProcessor):
     def apply(self, logits_SV: torch.Tensor, rows: RowHistory) -> None:
         recent_WL = rows.last_answer_tokens(self._row_W, self._prefix_WL.shape[1])
         hit_W = ((recent_WL == self._prefix_WL) | self._any_token_WL).all(-1)
-        row_E, id_E = (torch.from_numpy(a[hit_W]).to(self._device) for a in (self._row_W, self._last_W))
+        row_E, id_E = (self._copy_in(torch.from_numpy(a[hit_W])) for a in (self._row_W, self._last_W))
         logits_SV[row_E, id_E] = -torch.inf
 
 
 class MinTokens(LogitsProcessor):
     """min_tokens: end-of-sequence and stop tokens are forbidden until the answer is that long."""
 
-    def __init__(self, min_tokens: list[int], stop_ids: Pairs, device: torch.device):
-        self._device = device
+    def __init__(self, min_tokens: list[int], stop_ids: Pairs, copy_in: CopyIn):
+        self._copy_in = copy_in
         self._rows = np.array([row for row, _ in stop_ids], np.int64)
         self._min_tokens = np.array(min_tokens, np.int64)
         self._stop_ids = [ids for _, ids in stop_ids]
@@ -91,16 +93,16 @@ class MinTokens(LogitsProcessor):
     def apply(self, logits_SV: torch.Tensor, rows: RowHistory) -> None:
         short = np.flatnonzero(rows.answer_lens(self._rows) < self._min_tokens)
         if len(short):
-            row_E, id_E = _flatten([(int(self._rows[i]), self._stop_ids[i]) for i in short], self._device)
+            row_E, id_E = _flatten([(int(self._rows[i]), self._stop_ids[i]) for i in short], self._copy_in)
             logits_SV[row_E, id_E] = -torch.inf
 
 
 class LogitBias(LogitsProcessor):
     """logit_bias: a number added to the logits of some tokens."""
 
-    def __init__(self, biased: Pairs, biases: list[npt.NDArray[np.float32]], device: torch.device):
-        self._row_E, self._id_E = _flatten(biased, device)
-        self._bias_E = torch.from_numpy(np.concatenate(biases)).to(device)
+    def __init__(self, biased: Pairs, biases: list[npt.NDArray[np.float32]], copy_in: CopyIn):
+        self._row_E, self._id_E = _flatten(biased, copy_in)
+        self._bias_E = copy_in(torch.from_numpy(np.concatenate(biases)))
 
     def apply(self, logits_SV: torch.Tensor, rows: RowHistory) -> None:
         logits_SV[self._row_E, self._id_E] += self._bias_E
@@ -123,16 +125,16 @@ class Penalties(LogitsProcessor):
         repetition: npt.NDArray[np.float32],
         frequency: npt.NDArray[np.float32],
         presence: npt.NDArray[np.float32],
-        device: torch.device,
+        copy_in: CopyIn,
     ):
-        self._device = device
+        self._copy_in = copy_in
         self._rows, self._penalties = rows, np.stack([repetition, frequency, presence], axis=1)
         repeats = repetition != 1.0
-        self._repetition_rows, self._repetition = rows[repeats], torch.from_numpy(repetition[repeats]).to(device)
+        self._repetition_rows, self._repetition = rows[repeats], copy_in(torch.from_numpy(repetition[repeats]))
         counts = (frequency != 0.0) | (presence != 0.0)
         self._count_rows = rows[counts]
-        self._frequency = torch.from_numpy(frequency[counts]).to(device)
-        self._presence = torch.from_numpy(presence[counts]).to(device)
+        self._frequency = copy_in(torch.from_numpy(frequency[counts]))
+        self._presence = copy_in(torch.from_numpy(presence[counts]))
 
     def apply(self, logits_SV: torch.Tensor, rows: RowHistory) -> None:
         if kernels.native is not None and logits_SV.is_cpu:
@@ -162,7 +164,7 @@ class Penalties(LogitsProcessor):
     def _apply_repetition(self, logits_SV: torch.Tensor, rows: RowHistory) -> None:
         index, ids = rows.all_tokens(self._repetition_rows)
         row_E, id_E = self._pairs(self._repetition_rows, index, ids)
-        penalty_E = self._repetition[torch.from_numpy(index).to(self._device)]
+        penalty_E = self._repetition[self._copy_in(torch.from_numpy(index))]
         old_E = logits_SV[row_E, id_E]
         # A token seen twice is written twice, with the same bits.
         logits_SV[row_E, id_E] = torch.where(old_E > 0, old_E / penalty_E, old_E * penalty_E)
@@ -171,10 +173,10 @@ class Penalties(LogitsProcessor):
         batch_rows, vocab_size = self._count_rows[part], logits_SV.shape[1]
         index, ids = rows.answer_tokens(batch_rows)
         row_E, id_E = self._pairs(batch_rows, index, ids)
-        index_E = torch.from_numpy(index).to(self._device)
-        counts = torch.zeros(len(batch_rows) * vocab_size, device=self._device)
+        index_E = self._copy_in(torch.from_numpy(index))
+        counts = torch.zeros(len(batch_rows) * vocab_size, device=logits_SV.device)
         place_E = index_E * vocab_size + id_E
-        counts.scatter_add_(0, place_E, torch.ones(len(place_E), device=self._device))  # whole numbers: exact
+        counts.scatter_add_(0, place_E, torch.ones(len(place_E), device=logits_SV.device))  # whole numbers: exact
         old_E = logits_SV[row_E, id_E]
         less_E = old_E - self._frequency[part][index_E] * counts[place_E]
         logits_SV[row_E, id_E] = less_E - self._presence[part][index_E]
@@ -183,4 +185,4 @@ class Penalties(LogitsProcessor):
         self, batch_rows: Int64Array, index: Int64Array, ids: npt.NDArray[np.int32]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         row_E, id_E = torch.from_numpy(batch_rows[index]), torch.from_numpy(ids.astype(np.int64))
-        return row_E.to(self._device), id_E.to(self._device)
+        return self._copy_in(row_E), self._copy_in(id_E)

@@ -6,7 +6,7 @@ import enum
 
 from penstock.kvcache.spec import KVSequence
 from penstock.params import PoolingParams, SamplingParams
-from penstock.scheduler.plan import FinishReason
+from penstock.scheduler.plan import FinishReason, NewRow
 from penstock.scheduler.repetition import repeats_itself
 
 
@@ -22,6 +22,9 @@ class Request(KVSequence):
     Attributes:
         token_ids: the prompt and all that has been generated; generated tokens survive a preemption.
         num_computed: tokens whose KV will be in the cache once every step planned so far has run.
+        num_coming: tokens that open steps sample: they follow `token_ids` and may run before they are known.
+        needs_results: its next token cannot be sampled, or there is none, before the ones before it are known here.
+        last_step: the last one that it has a row in.
         room: tokens for which the worker has been told blocks; 0 if the worker does not know the request.
         repetition: what counts as an answer that repeats itself; None for nothing.
         rank: place in the order of the policy, lower first; unique.
@@ -39,9 +42,12 @@ class Request(KVSequence):
         "end_token_ids",
         "eos_token_ids",
         "has_output",
+        "last_step",
         "max_total",
         "min_total",
+        "needs_results",
         "num_cached_tokens",
+        "num_coming",
         "num_computed",
         "num_preemptions",
         "num_prompt_tokens",
@@ -86,13 +92,18 @@ class Request(KVSequence):
         self.repetition = wanted if wanted is not None and wanted.max_pattern_size else None
         self.rank: tuple[float, ...] = ()  # set on admission, by the policy
         self.state = State.WAITING
-        self.num_computed = 0
+        self.num_computed = self.num_coming = self.last_step = 0
+        self.needs_results = pooling is not None or _depends_on_answer(params)
         self.num_preemptions = 0
         self.room = 0
         self.scheduled_time: float | None = None
         self.num_cached_tokens = 0
         self.has_output = False
         self.prompt_logprobs_sent = 0
+
+    def new_row(self) -> NewRow:
+        """What a worker that has no state for it is told."""
+        return NewRow(self.request_id, list(self.token_ids), self.num_prompt_tokens, self.params, self.pooling)
 
     def append(self, token_ids: list[int]) -> tuple[int, FinishReason | None, int | None]:
         """Append sampled tokens up to the one that ends the request.
@@ -113,3 +124,14 @@ class Request(KVSequence):
             if wanted and total >= self.min_total and repeats_itself(known, self.num_prompt_tokens, wanted):
                 return count, FinishReason.REPETITION, None
         return len(token_ids), None, None
+
+
+def _depends_on_answer(params: SamplingParams) -> bool:
+    """Whether what may come next depends on the answer so far otherwise than through the model: workers look it up
+    where they keep tokens, in host memory."""
+    return (
+        params.structured_outputs is not None
+        or params.thinking is not None
+        or bool(params.bad_words_token_ids)
+        or (params.repetition_penalty, params.frequency_penalty, params.presence_penalty) != (1.0, 0.0, 0.0)
+    )

@@ -3,9 +3,9 @@
 There is no prefill and no decode: each request has tokens that are computed and tokens that are not, and a step moves
 some of the second kind to the first, under one budget. Knows no tensors, no tokenizer, no text and no HTTP.
 
-`num_computed` advances in `schedule`, so that a next step could be planned before this one's result is in; `update`
-works with the numbers of the plan's rows and never with `num_computed`. Full blocks are shared from the moment their
-tokens are planned: in every layer a step writes the keys of all its rows, failing ones too, before any row reads them.
+`num_computed` advances in `schedule`, so that the next step can be planned before this one's result is in: a request's
+next token may run while it is still being sampled, known by its number only. `update` works with the plan's rows. Full
+blocks are shared from the moment their tokens are planned, as steps run in order and write all keys before they read.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from bisect import insort
 from collections.abc import Callable, Iterable
 
 from penstock.kvcache.manager import KVCacheManager
+from penstock.scheduler.open_steps import OpenStep, OpenSteps
+from penstock.scheduler.outputs import output_of, output_of_row, output_without_tokens
 from penstock.scheduler.pace import Pace
 from penstock.scheduler.plan import (
     EngineOutput,
     FinishReason,
-    NewRow,
     Pause,
     Row,
-    RowResult,
     SchedulerStats,
     StepPlan,
     StepResult,
-    TokenLogprobs,
 )
 from penstock.scheduler.queue import Deadlines, WaitingQueue, ranking
 from penstock.scheduler.request import Request, State
@@ -41,7 +40,7 @@ _SPARE_SHARE = 0.05
 class Scheduler:
     """Continuous batching over paged KV blocks.
 
-    `kv` and `max_model_len` may be read by others, `pause` set.
+    `kv`, `max_model_len` and `max_in_flight` may be read by others, `pause` set.
 
     Args:
         kv: the pool; one sequence of max_model_len tokens must fit.
@@ -53,6 +52,7 @@ class Scheduler:
         long_prefill_token_threshold: most tokens of one request in a step, 0 for no limit; only with chunked prefill.
         policy: "fcfs" or "priority" (lower value first, then arrival).
         step_seconds: about how long a step may last while some decode, for which prompts are cut; None for no limit.
+        max_in_flight: plans that may be open: without their result. With more than one, a row samples one token.
         clock: monotonic seconds, the same as in arrival times and deadlines.
     """
 
@@ -67,6 +67,7 @@ class Scheduler:
         long_prefill_token_threshold: int = 0,
         policy: str = "fcfs",
         step_seconds: float | None = None,
+        max_in_flight: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ):
         assert kv.max_tokens >= max_model_len, "a request that is alone must fit, or it could never finish"
@@ -83,6 +84,7 @@ class Scheduler:
         self.pause = Pause.NOTHING
         self._pace = Pace(step_seconds if enable_chunked_prefill else None)
         self._rank = ranking(policy)
+        self.max_in_flight = max_in_flight
         self._clock = clock
         self._spare_blocks = int(kv.num_blocks * _SPARE_SHARE)
 
@@ -90,13 +92,14 @@ class Scheduler:
         self._waiting = WaitingQueue()
         self._deadlines = Deadlines()
         self._running: list[Request] = []  # by rank, so the last one is the victim when blocks run out
+        self._open = OpenSteps(kv.free)
+        self._short = False  # somebody has to give way, and may not while a step is open
         self._gone: list[str] = []  # for the next plan
         self._outputs: list[EngineOutput] = []  # of requests that ended outside a step, for the next update
 
         self._num_added = 0
         self._num_steps = 0
         self._num_decoding = 0  # requests that got a token in the last step and go on
-        self._step_began = 0.0
         self._step_tokens = 0
         self._prefix_queries = 0
         self._prefix_hits = 0
@@ -123,7 +126,7 @@ class Scheduler:
 
     def abort(self, request_ids: Iterable[str]) -> None:
         """End these without an output; unknown ids are ignored. Allowed at any time, also while their step runs: a
-        result that comes later is dropped, and their blocks can only be handed out to a later step."""
+        result that comes later is dropped, and their blocks are free when that step is done."""
         aborted = set(request_ids)
         for request_id in aborted:
             request = self._requests.get(request_id)
@@ -135,7 +138,7 @@ class Scheduler:
     def abort_all(self) -> None:
         """End all requests; the next update gives an output for each."""
         for request in list(self._requests.values()):
-            self._outputs.append(self._output(request, [], FinishReason.ABORT))
+            self._outputs.append(output_of(request, [], FinishReason.ABORT))
             self._end(request)
         self._drop_ended()
 
@@ -156,31 +159,39 @@ class Scheduler:
 
     def has_work(self) -> bool:
         """Whether a step would do anything: something runs or waits, or an output has not been delivered."""
-        return bool(self._requests or self._outputs)
+        return bool(self._requests or self._outputs or self._open)
 
     # ---- planning
 
     def schedule(self) -> StepPlan:
-        """Plan one step. A plan without rows need not be executed: it has no other content."""
+        """Plan one step. A plan without rows need not be executed: it has no other content. While steps are open, it
+        says that one of them has to be done before anything more can run."""
+        assert len(self._open) < self.max_in_flight
         if self._deadlines:
             self._end_expired()
-        preemptions_before = self._num_preemptions
         plan = StepPlan(self._num_steps + 1, [], [], [])
+        requests: list[Request] = []
+        if self._short and self._open:
+            return plan
+        self._short = False
+        preemptions_before = self._num_preemptions
         if self.pause is Pause.ALL:
             self._step_tokens = 0
             return plan
         if not self.pause:
             self._swap_in_better()
         budget = most = self._most_tokens()
-        budget = self._plan_rows(plan, self._running, budget)
-        if self._num_preemptions == preemptions_before and not self.pause:
+        budget = self._plan_rows(plan, requests, self._running, budget)
+        if self._num_preemptions == preemptions_before and not self._short and not self.pause:
             while budget > 0 and (request := self._admit_next(budget)):
-                budget = self._plan_rows(plan, [request], budget)
-        self._step_tokens = most - budget
-        self._step_began = self._clock()
+                budget = self._plan_rows(plan, requests, [request], budget)
         if plan.rows:
             self._num_steps += 1
+            self._step_tokens = most - budget
             plan.gone, self._gone = self._gone, []
+            self._open.add(OpenStep(plan, requests, most - budget, self._clock()))
+        elif not self._open:
+            self._step_tokens = 0
         return plan
 
     def _most_tokens(self) -> int:
@@ -189,16 +200,21 @@ class Scheduler:
             return self._max_step_tokens
         return min(self._max_step_tokens, self._num_decoding + self._pace.piece)
 
-    def _plan_rows(self, plan: StepPlan, requests: list[Request], budget: int) -> int:
-        """Give each of `requests` a row while the budget lasts; what is left of it.
+    def _plan_rows(self, plan: StepPlan, planned: list[Request], requests: list[Request], budget: int) -> int:
+        """Give each of `requests` a row while the budget lasts, and put it into `planned`; what is left of the budget.
 
         `requests` may be the running list itself, whose tail is cut off by preemptions meanwhile: iteration over a
         list ends where the list ends, and the cut-off have no row yet, because rows are made in the list's order.
         """
         rows, max_row_tokens, chunked = plan.rows, self._max_row_tokens, self._chunked
+        step, overlaps = plan.step, self.max_in_flight > 1
         for request in requests:
             computed = request.num_computed
             known = len(request.token_ids)
+            if request.num_coming:
+                known += request.num_coming
+                if request.needs_results or known >= request.max_total:
+                    continue
             num_tokens = known - computed
             if num_tokens > max_row_tokens:
                 num_tokens = max_row_tokens
@@ -210,19 +226,29 @@ class Scheduler:
             new_block_ids: list[int] = []
             if end > request.room:
                 if not self._make_room(request, end):
+                    if request.state is State.RUNNING:
+                        continue
                     break  # it was the last one, and is not running any more
                 new_block_ids = self._introduce(plan, request)
             rows.append(Row(request.request_id, computed, num_tokens, new_block_ids, end == known))
+            planned.append(request)
+            request.last_step = step
             request.num_computed = end
+            if overlaps and end == known:
+                request.num_coming += 1
             if end >= request.publish_at:
                 self.kv.publish(request, end)
             budget -= num_tokens
         return budget
 
     def _make_room(self, request: Request, num_tokens: int) -> bool:
-        """Get blocks for a running request, if need be from those with a worse rank; False if it was itself the last
-        one and has been preempted."""
+        """Get blocks for a running request, if need be from those with a worse rank. False if it was itself the last
+        one and has been preempted, or if it has to wait: nobody is preempted while a step is open, whose tokens would
+        be lost and whose blocks could not be had."""
         while not self.kv.allocate(request, num_tokens):
+            if self._open:
+                self._short = True
+                return False
             victim = self._running.pop()
             self._preempt(victim)
             if victim is request:
@@ -234,15 +260,7 @@ class Scheduler:
         """The blocks that the worker does not know yet; the whole request if it does not know that either."""
         block_size = self.kv.block_size
         if request.room == 0:
-            plan.new.append(
-                NewRow(
-                    request.request_id,
-                    list(request.token_ids),
-                    request.num_prompt_tokens,
-                    request.params,
-                    request.pooling,
-                )
-            )
+            plan.new.append(request.new_row())
         new_block_ids = request.block_ids[request.room // block_size :]
         request.room = len(request.block_ids) * block_size
         return new_block_ids
@@ -289,6 +307,9 @@ class Scheduler:
             obtainable = sum(len(r.block_ids) for r in running if r.rank > head.rank)
             if self.kv.shortage(head) > obtainable:
                 return
+            if self._open and not self._fits(head):
+                self._short = True
+                return
             while not self._fits(head) and running and head.rank < running[-1].rank:
                 self._preempt(running.pop())
             if not self._fits(head):
@@ -298,6 +319,7 @@ class Scheduler:
     def _preempt(self, victim: Request) -> None:
         """Take everything from a request that has just been cut off the running list; its tokens are kept, and it
         starts again from what the prefix cache still has then."""
+        assert not self._open
         self._num_preemptions += 1
         victim.num_preemptions += 1
         self.kv.free(victim)
@@ -315,30 +337,24 @@ class Scheduler:
     # ---- results
 
     def update(self, plan: StepPlan, result: StepResult) -> list[EngineOutput]:
-        """Take in the result of a plan: new tokens and ends."""
+        """Take in the result of the oldest open plan: new tokens and ends."""
         assert result.step == plan.step
-        if self._step_tokens > len(plan.rows):
-            self._pace.took(self._step_tokens, self._clock() - self._step_began)
         outputs, self._outputs = self._outputs, []
-        requests, known_outputs, ended = self._requests, len(outputs), 0
-        for row, got in zip(plan.rows, result.rows, strict=True):
+        known_outputs, ended = len(outputs), 0
+        for request, row, got in zip(self._finish(plan), plan.rows, result.rows, strict=True):
             assert got.request_id == row.request_id
-            request = requests.get(row.request_id)
-            if request is None:
-                continue  # aborted while the step ran
-            if got.error is not None:
-                outputs.append(self._output(request, [], FinishReason.ERROR, error=got.error))
-                self._end(request)
-                ended += 1
-                continue
-            if got.pooled is not None:
-                outputs.append(self._output(request, [], FinishReason.STOP))
-                outputs[-1].pooled = got.pooled
+            if request.state is State.ENDED:
+                continue  # while the step ran
+            if got.error is not None or got.pooled is not None:
+                outputs.append(output_without_tokens(request, got))
                 self._end(request)
                 ended += 1
                 continue
             token_ids = got.token_ids
             assert row.samples == bool(token_ids)
+            if request.num_coming and token_ids:
+                assert len(token_ids) == 1
+                request.num_coming -= 1
             count, reason, stop_id = request.append(token_ids)
             if got.complete and reason is not FinishReason.STOP:
                 reason = FinishReason.STOP
@@ -346,7 +362,7 @@ class Scheduler:
                 if token_ids:
                     outputs.append(EngineOutput(row.request_id, token_ids))
                 continue
-            output = self._row_output(request, row, got, count, reason, stop_id)
+            output = output_of_row(request, row, got, count, reason, stop_id)
             if output is not None:
                 outputs.append(output)
             if reason is not None:
@@ -357,36 +373,15 @@ class Scheduler:
         self._num_decoding = len(outputs) - known_outputs - ended
         return outputs
 
-    def _row_output(
-        self,
-        request: Request,
-        row: Row,
-        got: RowResult,
-        count: int,
-        reason: FinishReason | None,
-        stop_id: int | None,
-    ) -> EngineOutput | None:
-        """The output of a row that is not just one more token; None if the front learns nothing from it."""
-        prompt_logprobs = _unsent_prompt_logprobs(request, row, got.prompt_logprobs or [])
-        if not (count or prompt_logprobs):
-            return None
-        output = self._output(request, got.token_ids[:count], reason)
-        output.stop_reason = stop_id
-        output.logprobs = None if got.logprobs is None else got.logprobs[:count]
-        output.prompt_logprobs = prompt_logprobs or None
-        return output
-
-    def _output(
-        self, request: Request, token_ids: list[int], reason: FinishReason | None, error: str | None = None
-    ) -> EngineOutput:
-        output = EngineOutput(request.request_id, token_ids, reason, error=error)
-        if reason is not None:
-            output.num_preemptions = request.num_preemptions
-        if not request.has_output:
-            request.has_output = True
-            output.num_cached_tokens = request.num_cached_tokens
-            output.scheduled_time = request.scheduled_time
-        return output
+    def _finish(self, plan: StepPlan) -> list[Request]:
+        """A plan's result is in: the requests of its rows."""
+        if not plan.rows:
+            return []
+        now = self._clock()
+        step = self._open.finish(plan, now)
+        if step.num_tokens > len(plan.rows):
+            self._pace.took(step.num_tokens, now - step.began)
+        return step.requests
 
     def _end(self, request: Request) -> None:
         """Take everything from a request. If it was running, `_drop_ended` has to follow."""
@@ -397,13 +392,14 @@ class Scheduler:
         if was_waiting:
             self._waiting.discard(request)
             return
-        self.kv.free(request)
+        self.kv.publish(request, request.num_computed)
+        self._open.free(request)
         if request.room:
             self._gone.append(request.request_id)
 
     def _drop_ended(self) -> None:
         self._running = [r for r in self._running if r.state is State.RUNNING]
-        assert self._requests or self.kv.idle, "blocks have leaked"
+        assert self._requests or self._open.leaving or self.kv.idle, "blocks have leaked"
 
     # ---- what others may know
 
@@ -411,7 +407,8 @@ class Scheduler:
         """Forget all cached prefixes; False, and nothing happens, while requests run.
 
         Args:
-            reset_running_requests: let those that run start again from nothing, so that they do not keep it from that.
+            reset_running_requests: let those that run start again from nothing, so that they do not keep it from that;
+                only while no step is open.
         """
         while reset_running_requests and self._running:
             self._preempt(self._running.pop())
@@ -431,7 +428,7 @@ class Scheduler:
 
     def check_integrity(self) -> None:
         """Assert that no block is lost or held twice, and that every request is in exactly one place. O(blocks)."""
-        self.kv.check_integrity(self._requests.values())
+        self.kv.check_integrity([*self._requests.values(), *self._open.leaving])
         states = [r.state for r in self._requests.values()]
         assert states.count(State.WAITING) == len(self._waiting)
         assert states.count(State.RUNNING) == len(self._running)
@@ -442,11 +439,3 @@ class Scheduler:
 
 def _rank_of(request: Request) -> tuple[float, ...]:
     return request.rank
-
-
-def _unsent_prompt_logprobs(request: Request, row: Row, computed: list[TokenLogprobs]) -> list[TokenLogprobs]:
-    """Those of a row's prompt logprobs that the front has not had: after a preemption they are computed again."""
-    first = row.num_computed + 1  # position of computed[0]
-    unsent = computed[max(0, request.prompt_logprobs_sent + 1 - first) :]
-    request.prompt_logprobs_sent += len(unsent)
-    return unsent

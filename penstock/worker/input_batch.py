@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from penstock.sampling.batch_params import BatchParams, ParamsTable
+from penstock.sampling.batch_params import BatchParams, CopyIn, ParamsTable
 from penstock.sampling.history import Int64Array, RowHistory
 from penstock.scheduler.plan import NewRow, Row, StepPlan
 
 NO_PROMPT_LOGPROBS = -1
 NO_SECOND_SEGMENT = np.iinfo(np.int64).max
 _FIRST_SLOTS, _FIRST_TOKENS, _FIRST_BLOCKS = 8, 256, 16
+
+_NONE = np.zeros(0, np.int64)
 
 Table = npt.NDArray[np.int32]
 
@@ -31,6 +32,7 @@ class StepRows:
         slots_R, num_computed_R, num_tokens_R: int64.
         sampling: indices of the rows that sample.
         failed: why rows fail, by index. They do not sample, but they run: others may share what they compute.
+        ended: slots of those among them that would have sampled now.
     """
 
     slots_R: Int64Array
@@ -38,6 +40,7 @@ class StepRows:
     num_tokens_R: Int64Array
     sampling: Int64Array
     failed: dict[int, str]
+    ended: Int64Array
 
 
 class InputBatch:
@@ -45,25 +48,31 @@ class InputBatch:
 
     Args:
         vocab_size: width of the model's logits.
-        device: where sampling parameters are kept.
+        copy_in: of the device where sampling parameters are kept.
     """
 
-    def __init__(self, vocab_size: int, device: torch.device):
+    def __init__(self, vocab_size: int, copy_in: CopyIn):
         self.tokens: Table = np.zeros((_FIRST_SLOTS, _FIRST_TOKENS), np.int32)
         self.blocks: Table = np.zeros((_FIRST_SLOTS, _FIRST_BLOCKS), np.int32)  # 0 beyond a request's own
         self.num_tokens = np.zeros(_FIRST_SLOTS, np.int64)
+        self.num_known = np.zeros(_FIRST_SLOTS, np.int64)  # of these; kept by `TokensAhead` if there is one
+        self.tenants = np.zeros(_FIRST_SLOTS, np.int64)  # how many requests a slot has had
         self.num_prompt = np.zeros(_FIRST_SLOTS, np.int64)
         self.num_blocks = np.zeros(_FIRST_SLOTS, np.int64)
         self.num_prompt_logprobs = np.full(_FIRST_SLOTS, NO_PROMPT_LOGPROBS, np.int64)
         self.second_segment = np.full(_FIRST_SLOTS, NO_SECOND_SEGMENT, np.int64)  # where it begins
         self._vocab_size = vocab_size
-        self._params = ParamsTable(vocab_size, device)
+        self._params = ParamsTable(vocab_size, copy_in)
         self._slot_of: dict[str, int] = {}
         self._failed: dict[str, str] = {}
         self._free = list(range(_FIRST_SLOTS - 1, -1, -1))
 
     def __len__(self) -> int:
         return len(self._slot_of)
+
+    @property
+    def num_slots(self) -> int:
+        return len(self.num_tokens)
 
     def apply(self, plan: StepPlan) -> StepRows:
         """Bring the state up to date with a plan and return its rows."""
@@ -85,10 +94,11 @@ class InputBatch:
         if self._failed:
             failed = {i: self._failed[r.request_id] for i, r in enumerate(rows) if r.request_id in self._failed}
         sampling = np.flatnonzero([r.samples and i not in failed for i, r in enumerate(rows)])
+        ended = slots_R[[i for i in failed if rows[i].samples]] if failed else _NONE
         ends_R, known_R = computed_R + tokens_R, self.num_tokens[slots_R]
         assert (ends_R <= known_R).all(), "a plan runs tokens that the worker does not have"
         assert (ends_R[sampling] == known_R[sampling]).all(), "a row samples before its last token"
-        return StepRows(slots_R, computed_R, tokens_R, sampling, failed)
+        return StepRows(slots_R, computed_R, tokens_R, sampling, failed, ended)
 
     def params(self, slots_S: Int64Array) -> BatchParams:
         """Sampling parameters of these slots."""
@@ -100,11 +110,16 @@ class InputBatch:
 
     def append(self, slots_S: Int64Array, token_ids_S: Int64Array) -> None:
         """Add one sampled token to each of these slots."""
+        places = self.lengthen(slots_S)  # may make another table
+        self.tokens[slots_S, places] = token_ids_S
+
+    def lengthen(self, slots_S: Int64Array) -> Int64Array:
+        """Make each of these one token longer; the columns of the new ones, which have yet to be written."""
         places = self.num_tokens[slots_S]
         if len(places) and int(places.max()) >= self.tokens.shape[1]:
             self.tokens = _widened(self.tokens, int(places.max()) + 1)
-        self.tokens[slots_S, places] = token_ids_S
         self.num_tokens[slots_S] = places + 1
+        return places
 
     def _add(self, new: NewRow) -> None:
         assert new.request_id not in self._slot_of
@@ -122,6 +137,8 @@ class InputBatch:
             self.tokens = _widened(self.tokens, count)
         self.tokens[slot, :count] = token_ids
         self.num_tokens[slot], self.num_prompt[slot] = count, new.num_prompt_tokens
+        self.num_known[slot] = count
+        self.tenants[slot] += 1
         second = new.pooling.second_segment if new.pooling is not None else None
         self.second_segment[slot] = NO_SECOND_SEGMENT if second is None else second
         if wanted is None:
@@ -155,6 +172,7 @@ class InputBatch:
         self.tokens, self.blocks = _heightened(self.tokens), _heightened(self.blocks)
         self.num_tokens, self.num_prompt = _heightened(self.num_tokens), _heightened(self.num_prompt)
         self.num_blocks = _heightened(self.num_blocks)
+        self.num_known, self.tenants = _heightened(self.num_known), _heightened(self.tenants)
         self.num_prompt_logprobs = _heightened(self.num_prompt_logprobs)
         self.second_segment = _heightened(self.second_segment)
         self._free = list(range(2 * old - 1, old, -1))

@@ -38,6 +38,7 @@ from penstock.worker.model_runner import ModelRunner
 from penstock.worker.offload import OffloadedLayers
 from penstock.worker.out_of_memory import TOO_LARGE_POOL, TOO_LARGE_STEP, TOO_LARGE_WEIGHTS, memory_needed
 from penstock.worker.sleep import ParkedWeights, describe_sleep
+from penstock.worker.step_future import StepFuture
 from penstock.worker.weight_memory import storages_of
 
 GRAPH_SHARE = 0.02  # of the device's memory, for recorded steps
@@ -50,14 +51,18 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torc
 class Worker:
     """Order of calls: initialize, kv_capacity, allocate_kv, then execute; last shutdown.
 
+    Args:
+        max_in_flight: steps that may be open whatever the device; None to go by it.
+
     Attributes:
         CALLABLE: methods that may be called by name through an executor.
     """
 
     CALLABLE = frozenset({"describe"})
 
-    def __init__(self, config: EngineConfig):
+    def __init__(self, config: EngineConfig, max_in_flight: int | None = None):
         self._config = config
+        self._most_in_flight = max_in_flight
         self._threads = 0
         self._device: Device | None = None
         self._model: Model | None = None
@@ -202,10 +207,12 @@ class Worker:
             self.model,
             self.backend,
             self._config.model.shape.vocab_size,
-            self.device.torch_device,
+            self.device,
             self._constraints,
             self._pooler,
             self._make_forward(),
+            overlaps=self.max_in_flight > 1,
+            packs=self.max_in_flight > 1 or self.device.has_own_memory,
         )
 
     def sleep(self, level: int, gone: list[str]) -> None:
@@ -272,10 +279,25 @@ class Worker:
         """Compile a request's constraint on another thread, ahead of its first step."""
         return self._constraints.prepare(params)
 
-    def execute(self, plan: StepPlan) -> StepResult:
-        """Run one step."""
+    @property
+    def max_in_flight(self) -> int:
+        """Steps that may be executed before the first one's result is asked for."""
+        if self._config.pooling is not None or not self._config.scheduler.overlaps:
+            return 1  # what is pooled is waited for
+        return self._most_in_flight or self.device.max_in_flight
+
+    def execute(self, plan: StepPlan) -> Future[StepResult]:
+        """Issue one step. What is wrong with it comes out of the future."""
         assert self._runner is not None, "allocate_kv comes first"
-        return self._runner.execute(plan)
+        runner, future = self._runner, Future[StepResult]()
+        try:
+            if self.max_in_flight > 1:
+                step = runner.start(plan)
+                return StepFuture(lambda: runner.finish(step))
+            future.set_result(runner.execute(plan))
+        except Exception as e:  # boundary: a worker's failure belongs to the caller of result()
+            future.set_exception(e)
+        return future
 
     def idle(self) -> bool:
         """Use the time while there is nothing to run; whether more of it would be of use."""

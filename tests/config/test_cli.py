@@ -52,6 +52,7 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "enable_chunked_prefill": (["--no-enable-chunked-prefill"], False),
     "long_prefill_token_threshold": (["--long-prefill-token-threshold", "9"], 9),
     "scheduling_policy": (["--scheduling-policy", "priority"], "priority"),
+    "async_scheduling": (["--no-async-scheduling"], False),
     "device": (["--device", "cpu"], "cpu"),
     "batch_invariant": (["--batch-invariant"], True),
     "cpu_offload_gb": (["--cpu-offload-gb", "2.5"], 2.5),

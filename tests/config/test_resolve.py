@@ -129,6 +129,7 @@ EFFECTS: dict[str, tuple[Any, str, Any]] = {
     "enable_chunked_prefill": (False, "scheduler.enable_chunked_prefill", False),
     "long_prefill_token_threshold": (64, "scheduler.long_prefill_token_threshold", 64),
     "scheduling_policy": ("priority", "scheduler.policy", "priority"),
+    "async_scheduling": (False, "scheduler.overlaps", False),
     "batch_invariant": (True, "device.batch_invariant", True),
     "enable_sleep_mode": (True, "device.sleep_mode", True),
     "cpu_threads": (3, "device.cpu_threads", 3),

@@ -53,7 +53,7 @@ def history_of(cases: list[Case]) -> RowHistory:
 
 
 def apply_all(cases: list[Case]) -> np.ndarray:
-    table = ParamsTable(VOCAB, CPU)
+    table = ParamsTable(VOCAB, CPU.copy_in)
     for i, c in enumerate(cases):
         table.set(i, c.params, seed=0)
     logits = torch.from_numpy(np.stack([c.logits for c in cases])).clone()
@@ -104,7 +104,7 @@ def test_more_penalised_rows_than_are_counted_at_once(computed_by: str) -> None:
 
 
 def test_rows_without_features_have_no_processors() -> None:
-    table = ParamsTable(VOCAB, CPU)
+    table = ParamsTable(VOCAB, CPU.copy_in)
     table.set(0, SamplingParams(), 0)
     table.set(1, SamplingParams(logit_bias={1: 1.0}), 0)
     assert table.select(np.array([0])).processors == []
@@ -112,7 +112,7 @@ def test_rows_without_features_have_no_processors() -> None:
 
 
 def test_a_selection_is_kept_until_something_changes() -> None:
-    table = ParamsTable(VOCAB, CPU)
+    table = ParamsTable(VOCAB, CPU.copy_in)
     table.set(0, SamplingParams(temperature=0.0), 0)
     table.set(1, SamplingParams(), 0)
     first = table.select(np.array([0, 1]))
@@ -133,7 +133,7 @@ def test_a_selection_is_kept_until_something_changes() -> None:
     ],
 )
 def test_ids_outside_of_the_vocabulary_are_refused_by_name(params: dict, param: str) -> None:
-    table = ParamsTable(VOCAB, CPU)
+    table = ParamsTable(VOCAB, CPU.copy_in)
     with pytest.raises(ClientError, match=param) as caught:
         table.set(0, SamplingParams(**params), 0)
     assert caught.value.param == param
@@ -146,10 +146,10 @@ def test_a_mask_from_outside_comes_first() -> None:
 
     case = Case(random_logits(np.random.default_rng(0), VOCAB), SamplingParams(temperature=0, logprobs=1), [1], [])
     case.logits[7] = 50.0
-    table = ParamsTable(VOCAB, CPU)
+    table = ParamsTable(VOCAB, CPU.copy_in)
     table.set(0, case.params, 0)
     logits = torch.from_numpy(case.logits[None]).clone()
-    result = Sampler().sample(logits, table.select(np.array([0])), history_of([case]), masks=[OnlyEven()])
+    result = Sampler(CPU).sample(logits, table.select(np.array([0])), history_of([case]), masks=[OnlyEven()]).read()
     assert result.token_ids[0] == 2 * np.argmax(case.logits[::2])
     assert result.logprobs[0].token_ids[1] == 7  # logprobs are the model's own
     assert sample([case]).token_ids[0] == 7

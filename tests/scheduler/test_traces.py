@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import pytest
@@ -17,6 +18,7 @@ from penstock.scheduler.scheduler import Scheduler
 
 NUM_TRACES = 10_000
 NUM_PARTS = 20
+SEEN = ("stop", "length", "aborted", "error", "timeout", "preemptions", "hits")
 
 
 @dataclass
@@ -38,9 +40,13 @@ class Life:
 
 
 class Trace:
-    """A random pool, random limits and random requests, all from one seed."""
+    """A random pool, random limits and random requests, all from one seed.
 
-    def __init__(self, seed: int, counts: Counter[str]):
+    Args:
+        max_in_flight: plans that may be open.
+    """
+
+    def __init__(self, seed: int, counts: Counter[str], max_in_flight: int = 1):
         self.rng = rng = random.Random(seed)
         self.counts = counts
         self.now = 0
@@ -51,10 +57,21 @@ class Trace:
         chunked = rng.random() < 0.7
         max_step_tokens = rng.choice((1, 3, 7, 12, 30)) if chunked else self.max_model_len + rng.randint(0, 6)
         max_seqs = rng.choice((1, 2, 4, 8))
-        burst = rng.choice((1, 1, 1, 3))
+        burst = rng.choice((1, 1, 1, 3)) if max_in_flight == 1 else 1
+        self.max_in_flight = max_in_flight
+        self.open: deque[tuple[StepPlan, Future[StepResult]]] = deque()
         self.lives = self._lives()
         errors = {life.request.request_id: life.error_at for life in self.lives.values() if life.error_at is not None}
-        self.executor = CheckingExecutor(self.num_blocks, self.block_size, max_step_tokens, max_seqs, burst, errors)
+        self.executor = CheckingExecutor(
+            self.num_blocks,
+            self.block_size,
+            max_step_tokens,
+            max_seqs,
+            burst,
+            errors,
+            max_in_flight,
+            self.max_model_len,
+        )
         self.kv = KVCacheManager(self.num_blocks, self.block_size, rng.random() < 0.85, "blake2b", b"secret")
         self.scheduler = Scheduler(
             self.kv,
@@ -64,6 +81,7 @@ class Trace:
             enable_chunked_prefill=chunked,
             long_prefill_token_threshold=rng.choice((0, 1, 3)) if chunked else 0,
             policy=rng.choice(("fcfs", "priority")),
+            max_in_flight=max_in_flight,
             clock=lambda: float(self.now),
         )
 
@@ -84,6 +102,7 @@ class Trace:
                 eos_token_ids=[EOS],
                 logprobs=rng.choice((None, None, 1)),
                 prompt_logprobs=1 if rng.random() < 0.1 else None,
+                presence_penalty=rng.choice((0.0, 0.0, 0.0, 1.0)),
             )
             arrives = rng.randint(0, 12)
             request = Request(
@@ -109,22 +128,29 @@ class Trace:
                     self.scheduler.add(life.request)
             self._abort_some(0.5)
             plan = self.scheduler.schedule()
-            self.scheduler.check_integrity()
-            if not plan.rows:
-                assert plan == StepPlan(plan.step, [], [], [])
-                outputs = self._update_empty(plan)
+            self._check_blocks()
+            if plan.rows:
+                self.open.append((plan, self.executor.execute(plan)))
+                self.counts["overlaps"] += len(self.open) > 1
             else:
-                result = self.executor.execute(plan).result()
-                self._abort_some(1.0)  # what is left of this step's, while the step runs
-                self.scheduler.check_integrity()
-                outputs = self.scheduler.update(plan, result)
-            self.scheduler.check_integrity()
+                assert plan == StepPlan(plan.step, [], [], [])
+            self._abort_some(1.0)  # what is left of this step's, while steps run
+            self._check_blocks()
+            outputs: list[EngineOutput] = []
+            if not self.open:
+                outputs = self.scheduler.update(plan, StepResult(plan.step, []))
+            elif len(self.open) == self.max_in_flight or not plan.rows:
+                plan, result = self.open.popleft()
+                outputs = self.scheduler.update(plan, result.result())
+            self._check_blocks()
             for output in outputs:
                 self._take(output)
         self._check_ends()
 
-    def _update_empty(self, plan: StepPlan) -> list[EngineOutput]:
-        return self.scheduler.update(plan, StepResult(plan.step, []))
+    def _check_blocks(self) -> None:
+        self.scheduler.check_integrity()
+        pool = self.kv._pool
+        assert not any(pool.is_free(block_id) for block_id in self.executor.blocks_in_writing()), "freed too early"
 
     def _abort_some(self, share: float) -> None:
         for life in self.lives.values():
@@ -170,6 +196,10 @@ class Trace:
                 if reason is not FinishReason.ERROR:
                     assert life.prompt_logprobs == [-float(p) for p in positions]
             self.counts["aborted" if life.ended is None else str(life.ended)] += 1
+            wasted = self.executor.sampled.get(request_id, 0) - len(life.output)
+            if self.max_in_flight > 1 and not life.aborted:
+                assert wasted <= self.max_in_flight - 1
+                self.counts["wasted"] += wasted
         stats = self.scheduler.stats()
         assert (stats.num_running, stats.num_waiting, stats.kv_usage) == (0, 0, 0.0)
         assert self.scheduler.reset_prefix_cache()
@@ -178,14 +208,15 @@ class Trace:
         self.counts["steps"] += stats.num_steps
 
 
+@pytest.mark.parametrize("overlapping", [False, True])
 @pytest.mark.parametrize("part", range(NUM_PARTS))
-def test_random_traces(part: int) -> None:
+def test_random_traces(part: int, overlapping: bool) -> None:
     counts: Counter[str] = Counter()
     per_part = NUM_TRACES // NUM_PARTS
     for seed in range(part * per_part, (part + 1) * per_part):
         try:
-            Trace(seed, counts).run()
+            Trace(seed, counts, (2, 2, 2, 3)[seed % 4] if overlapping else 1).run()
         except AssertionError as e:
             raise AssertionError(f"seed {seed}: {e}") from e
-    for what in ("stop", "length", "aborted", "error", "timeout", "preemptions", "hits"):
+    for what in (*SEEN, *(("overlaps", "wasted") if overlapping else ())):
         assert counts[what] > per_part // 50, f"the traces hardly show {what}: {counts}"

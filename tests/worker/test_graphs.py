@@ -89,7 +89,7 @@ def recorded(
     backend.allocate(BLOCKS)
     limits = GraphLimits(decode, mixed, MAX_CONTEXT, reserve_bytes=1)
     forward = GraphForward(factory.model, backend, CpuDevice(), factory.shape.hidden_size, limits)
-    runner = ModelRunner(factory.model, backend, VOCAB, CPU, forward=forward)
+    runner = ModelRunner(factory.model, backend, VOCAB, CpuDevice(), forward=forward)
     while runner.idle():
         pass
     return Driver(runner, BLOCKS), forward
@@ -99,7 +99,7 @@ def without_graphs(factory: RunnerFactory, request: Request) -> Request:
     """A fresh copy of the request, run alone."""
     backend = create_backend("torch_paged", factory.shape, BLOCK, factory.dtype, CPU)
     backend.allocate(BLOCKS)
-    return Driver(ModelRunner(factory.model, backend, VOCAB, CPU), BLOCKS).run_alone(request.fresh())
+    return Driver(ModelRunner(factory.model, backend, VOCAB, CpuDevice()), BLOCKS).run_alone(request.fresh())
 
 
 def requests(count: int, rng: random.Random) -> list[Request]:
@@ -191,7 +191,7 @@ def test_recording_is_spread_over_time(factory: RunnerFactory, monkeypatch: pyte
     monkeypatch.setattr("penstock.worker.graphs.BUSY_SHARE", 1.0)
     limits = GraphLimits((1, 2, 4), (8, 16), MAX_CONTEXT, reserve_bytes=1)
     forward = GraphForward(factory.model, backend, CpuDevice(), factory.shape.hidden_size, limits)
-    driver = Driver(ModelRunner(factory.model, backend, VOCAB, CPU, forward=forward), BLOCKS)
+    driver = Driver(ModelRunner(factory.model, backend, VOCAB, CpuDevice(), forward=forward), BLOCKS)
     request = Request("r", [7, 8, 9], SamplingParams(temperature=0.0), 9)
     counts = []
     while not request.done:
@@ -248,7 +248,7 @@ def test_recording_ends_early(
     backend.allocate(BLOCKS)
     limits = GraphLimits((), (4, 8, 16, 32, 48), MAX_CONTEXT, reserve_bytes=3 << 20)
     forward = GraphForward(factory.model, backend, device, factory.shape.hidden_size, limits)
-    driver = Driver(ModelRunner(factory.model, backend, VOCAB, CPU, forward=forward), BLOCKS)
+    driver = Driver(ModelRunner(factory.model, backend, VOCAB, CpuDevice(), forward=forward), BLOCKS)
     assert [driver.runner.idle() for _ in range(count + 2)][-1] is False
     assert len(forward._kinds[1]) == count
     request = Request("r", list(range(40)), SamplingParams(temperature=0.0), 5)
@@ -267,12 +267,12 @@ def test_a_compiler_can_read_the_models_code(factory: RunnerFactory) -> None:
         model = random_model(shape, torch.float32)
         backend = create_backend("torch_paged", shape, BLOCK, factory.dtype, CPU)
         backend.allocate(BLOCKS)
-        plain = Driver(ModelRunner(model, backend, VOCAB, CPU), BLOCKS)
+        plain = Driver(ModelRunner(model, backend, VOCAB, CpuDevice()), BLOCKS)
         request = Request("r", [5, 6, 7], SamplingParams(temperature=0.0, logprobs=2), 3)
         torch._dynamo.reset()
         backend.attend = torch.compiler.disable(backend.attend)  # type: ignore[method-assign]
         forward = EagerForward(compiled(model.forward, "eager"), backend)
-        driver = Driver(ModelRunner(model, backend, VOCAB, CPU, forward=forward), BLOCKS)
+        driver = Driver(ModelRunner(model, backend, VOCAB, CpuDevice(), forward=forward), BLOCKS)
         assert driver.run_alone(request).result == plain.run_alone(request.fresh()).result
         assert counters["stats"]["unique_graphs"] < 3 * shape.num_layers
         assert not any("recompile limit" in reason for reason in counters["unimplemented"])
