@@ -114,6 +114,7 @@ VARIABLES: dict[str, Variable] = {
         None,
     ),
     "BATCH_INVARIANT": _ours("BATCH_INVARIANT", _bool, False, "As --batch-invariant."),
+    "ATTENTION_BACKEND": _ours("ATTENTION_BACKEND", str, "auto", "As --attention-backend, if that is auto."),
     "TRITON": _ours(
         "TRITON",
         _triton,

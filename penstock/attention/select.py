@@ -1,4 +1,4 @@
-"""Picks the attention backend by name."""
+"""Picks the attention backend: by name, or the first that can serve a model here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import torch
 from penstock.attention.base import AttentionBackend, HeadLayout
 from penstock.config.shape import ModelShape
 from penstock.errors import StartError
+from penstock.observability.logging import get_logger
 from penstock.plugins import Registry
+
+logger = get_logger(__name__)
 
 BACKENDS = Registry(
     "attention backend",
@@ -15,9 +18,18 @@ BACKENDS = Registry(
         "packed": "penstock.attention.packed:PackedAttention",
         "torch_paged": "penstock.attention.torch_paged:TorchPagedAttention",
         "triton": "penstock.attention.triton_paged:TritonPagedAttention",
+        "varlen": "penstock.attention.varlen:VarlenAttention",
     },
 )
-BY_SPEED = ("packed", "triton", "torch_paged")  # packed is for CPUs alone, triton for GPUs
+# What a name stands for, in the order of trying. That packed is the fastest on CPUs was measured; which of triton and
+# varlen is the faster one on a GPU was not yet, so that what serves every model and can be recorded comes first.
+CANDIDATES = {
+    "auto": ("packed", "triton", "varlen", "torch_paged"),
+    "FLASH_ATTN": ("varlen",),
+    "TRITON_ATTN": ("triton",),
+    "TORCH_SDPA": ("packed", "torch_paged"),
+    "CPU_ATTN": ("packed", "torch_paged"),
+}
 
 
 def create_backend(
@@ -27,10 +39,12 @@ def create_backend(
     dtype: torch.dtype,
     device: torch.device,
     kv_dtype: str | None = None,
+    batch_invariant: bool = False,
 ) -> AttentionBackend:
-    """The backend for a model; "auto" picks the fastest one that can serve it here.
+    """The backend for a model, and a log line that says why it is this one.
 
     Args:
+        name: one of BACKENDS or CANDIDATES.
         kv_dtype: type of keys and values in memory, see `AttentionBackend`; None for the type of the model.
 
     Raises:
@@ -46,10 +60,12 @@ def create_backend(
     )
     assert layout.num_layers == shape.num_layers
     kv_dtype = kv_dtype or str(dtype).removeprefix("torch.")
-    refusal = None
-    for candidate in BY_SPEED if name == "auto" else (name,):
+    refusals: list[str] = []
+    for candidate in CANDIDATES.get(name, (name,)):
         kind: type[AttentionBackend] = BACKENDS.get(candidate)
-        refusal = kind.refusal(layout, block_size, dtype, device, kv_dtype)
+        refusal = kind.refusal(layout, block_size, dtype, device, kv_dtype, batch_invariant)
         if refusal is None:
-            return kind(layout, block_size, dtype, device, kv_dtype)
-    raise StartError(f"{refusal}")
+            logger.info("Attention by %s%s.", candidate, "".join(f"; not {r}" for r in refusals))
+            return kind(layout, block_size, dtype, device, kv_dtype, batch_invariant)
+        refusals.append(f"{candidate}: {refusal}")
+    raise StartError(f"--attention-backend {name}: " + "; ".join(refusals))

@@ -191,14 +191,11 @@ class TritonPagedAttention(AttentionBackend):
     ) -> torch.Tensor:
         assert qkv_TN.is_contiguous()
         assert qkv_TN.dtype == self.dtype
-        layout, tokens = self.layout, qkv_TN.shape[0]
-        q_TN = qkv_TN.new_empty(tokens, layout.num_heads * layout.head_dim)
+        q_TN = qkv_TN.new_empty(qkv_TN.shape[0], self.layout.num_heads * self.layout.head_dim)
         self._store(layer, qkv_TN, q_TN, angles, norms, meta.slots_T)
         out_TN = torch.empty_like(q_TN)
         if meta.longer:
-            rows, group = meta.tables_RB.shape[0], layout.num_heads // layout.num_kv_heads
-            tiles = tokens // (self._tilings[False].rows // group) + rows
-            self._launch((tiles, layout.num_kv_heads, 1), layer, q_TN, out_TN, None, meta, one_token=False)
+            self._attend_longer(layer, q_TN, out_TN, meta)
         if meta.single:
             self._attend_single(layer, q_TN, out_TN, meta)
         return out_TN
@@ -232,6 +229,12 @@ class TritonPagedAttention(AttentionBackend):
             BLOCK_H=HEADS_AT_ONCE,
             num_warps=4,
         )
+
+    def _attend_longer(self, layer: int, q_TN: torch.Tensor, out_TN: torch.Tensor, meta: TritonMetadata) -> None:
+        """Rows of more than one token. Called before `_attend_single`: what it writes for rows of one is lost."""
+        layout, rows = self.layout, meta.tables_RB.shape[0]
+        tiles = q_TN.shape[0] // (self._tilings[False].rows // (layout.num_heads // layout.num_kv_heads)) + rows
+        self._launch((tiles, layout.num_kv_heads, 1), layer, q_TN, out_TN, None, meta, one_token=False)
 
     def _attend_single(self, layer: int, q_TN: torch.Tensor, out_TN: torch.Tensor, meta: TritonMetadata) -> None:
         layout, rows = self.layout, meta.tables_RB.shape[0]

@@ -132,7 +132,7 @@ REFUSED = {
         enable-flashinfer-autotune:bool jit-monitor-mode jit-monitor-verbose:bool
         """,
     "it chooses its kernels itself": """
-        attention-backend=auto attention-config/-ac:json={} moe-backend=auto linear-backend=auto kernel-config:json={}
+        attention-config/-ac:json={} moe-backend=auto linear-backend=auto kernel-config:json={}
         sparse-indexer-topk-backend=auto gdn-prefill-backend=auto kda-prefill-backend=auto kda-decode-backend=auto
         """,
     "its models take text": """

@@ -87,6 +87,7 @@ class DeviceConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         cpu_threads: 0 means the physical cores this process may use.
+        attention_backend: a name that `attention/select.py` knows.
         batch_invariant: on a GPU, too, bits must not depend on what shares a step.
         offload_bytes: of weights that stay in host memory and come to the device layer by layer.
         sleep_mode: the engine may be told to let go of its memory for a while.
@@ -94,6 +95,7 @@ class DeviceConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     platform: str = "cpu"
     cpu_threads: int = 0
+    attention_backend: str = "auto"
     batch_invariant: bool = False
     sleep_mode: bool = False
     offload_bytes: int = 0

@@ -130,6 +130,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         device=DeviceConfig(
             platform=platform.name,
             cpu_threads=_at_least("--cpu-threads", args.cpu_threads, 0),
+            attention_backend=envs.ATTENTION_BACKEND if args.attention_backend == "auto" else args.attention_backend,
             batch_invariant=args.batch_invariant or envs.BATCH_INVARIANT,
             sleep_mode=args.enable_sleep_mode,
             offload_bytes=_offload_bytes(args.cpu_offload_gb, platform),

@@ -213,6 +213,16 @@ class DeviceOptions:
         kind="json",
         words=(0, 1, 2, 3),
     )
+    attention_backend: str = option(
+        "auto",
+        "What computes attention. packed (CPU_ATTN, TORCH_SDPA) and torch_paged are for CPUs; triton (TRITON_ATTN) and "
+        "varlen (FLASH_ATTN), which leaves prompts to PyTorch's flash attention, are for GPUs. auto: the first that "
+        "can, and the log says which. Or VLLM_ATTENTION_BACKEND.",
+        choices=(
+            *("auto", "packed", "torch_paged", "triton", "varlen"),
+            *("CPU_ATTN", "TORCH_SDPA", "TRITON_ATTN", "FLASH_ATTN"),
+        ),
+    )
     batch_invariant: bool = option(
         False,
         "On a GPU, too, a request's tokens and log-probabilities are the same bits at any load: products and attention "

@@ -105,7 +105,13 @@ class Worker:
             self._load(on_progress)
         dtype, torch_device = _DTYPES[config.model.dtype], self._device.torch_device
         self._backend = create_backend(
-            "auto", config.model.shape, config.cache.block_size, dtype, torch_device, config.cache.dtype
+            config.device.attention_backend,
+            config.model.shape,
+            config.cache.block_size,
+            dtype,
+            torch_device,
+            config.cache.dtype,
+            config.device.batch_invariant,
         )
 
     def _load(self, on_progress: Callable[[str, float], None]) -> None:

@@ -200,6 +200,11 @@ def test_selection_and_refusals() -> None:
     assert isinstance(create_backend("auto", shape, 4, torch.float32, CPU), TorchPagedAttention)
     with pytest.raises(StartError, match="--kv-cache-dtype int8"):
         create_backend("torch_paged", shape, 16, torch.float32, CPU, "int8")
+    assert isinstance(create_backend("TORCH_SDPA", shape, 16, torch.float32, CPU), PackedAttention)
+    with pytest.raises(StartError, match="--attention-backend FLASH_ATTN: varlen: torch's flash attention is for GPUs"):
+        create_backend("FLASH_ATTN", shape, 16, torch.float32, CPU)
+    with pytest.raises(StartError, match="--attention-backend TRITON_ATTN: triton: "):
+        create_backend("TRITON_ATTN", shape, 16, torch.float32, CPU)
     before = kernels.native.isa()
     kernels.choose(kernels.TWINS)
     assert isinstance(create_backend("auto", shape, 16, torch.float32, CPU), TorchPagedAttention)

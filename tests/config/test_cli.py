@@ -41,6 +41,7 @@ EFFECTS: dict[str, tuple[list[str], Any]] = {
     "hf_token": (["--hf-token", "t"], "t"),
     "use_tqdm_on_load": (["--no-use-tqdm-on-load"], False),
     "block_size": (["--block-size", "16"], 16),
+    "attention_backend": (["--attention-backend", "TRITON_ATTN"], "TRITON_ATTN"),
     "kv_cache_dtype": (["--kv-cache-dtype", "float16"], "float16"),
     "enable_prefix_caching": (["--no-enable-prefix-caching"], False),
     "prefix_caching_hash_algo": (["--prefix-caching-hash-algo", "sha256"], "sha256"),

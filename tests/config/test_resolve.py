@@ -118,6 +118,7 @@ EFFECTS: dict[str, tuple[Any, str, Any]] = {
     "load_format": ("dummy", "model.load_format", "dummy"),
     "use_tqdm_on_load": (False, "model.show_progress", False),
     "block_size": (16, "cache.block_size", 16),
+    "attention_backend": ("FLASH_ATTN", "device.attention_backend", "FLASH_ATTN"),
     "kv_cache_dtype": ("fp8", "cache.dtype", "fp8_e4m3"),
     "enable_prefix_caching": (False, "cache.enable_prefix_caching", False),
     "prefix_caching_hash_algo": ("xxhash", "cache.prefix_hash", "xxhash"),

@@ -13,8 +13,10 @@ from attention_rows import Row, dense, run
 from penstock.attention import triton_paged
 from penstock.attention.base import HeadLayout, HeadNorms
 from penstock.attention.context import AttentionStep, DeviceLens
+from penstock.attention.select import BACKENDS
 from penstock.attention.torch_paged import TorchPagedAttention
 from penstock.attention.triton_paged import TritonPagedAttention
+from triton_checks import Kernel, check_compiled
 
 TOLERANCE = {torch.float32: (2e-5, 1e-4), torch.bfloat16: (0.012, 0.02), torch.float16: (3e-3, 3e-3)}
 # Relative error of a code: half a step of 127 to the largest; 3 and 2 bits of mantissa.
@@ -259,6 +261,73 @@ def test_same_bits_however_cut(
     others = [Row(n, layout, torch.float16, n) for n in (1, 40, 7)]
     together = run(some, [*others, row], [[1], [39, 1], [7], [159, 1]])
     assert torch.equal(together[-1], alone)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("block_size", [16, 256])
+@pytest.mark.parametrize("window", [None, 37])
+@pytest.mark.parametrize("causal", [True, False])
+def test_backends_of_gpus_agree(block_size: int, window: int | None, causal: bool) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU that torch.cuda sees")
+    place, dtype = torch.device("cuda"), torch.bfloat16
+    layout = HeadLayout(8, 2, 64, 0.125, (None, window), causal)
+    kind: type[TritonPagedAttention] = BACKENDS.get("varlen")
+    assert kind.refusal(layout, block_size, dtype, place, "bfloat16") is None
+    rows = [Row(n, layout, dtype, n) for n in (1, 300, 1000, 17)]
+    cuts = [[1], [100, 1, 199], [7, 990, 3], [17]] if causal else [[len(r)] for r in rows]
+    outputs = run(kind(layout, block_size, dtype, place, "bfloat16"), rows, cuts, layer=1)
+    others = run(backend(layout, place, dtype, block_size=block_size), rows, cuts, layer=1)
+    for out, other in zip(outputs, others, strict=True):
+        torch.testing.assert_close(out, other, atol=0.012, rtol=0.02)
+
+
+def kernels_of(kv_dtype: str, stored: str, *, group: int, batch_invariant: bool, one_token: bool) -> Kernel:
+    """As for heads of 128 of a bfloat16 model, in blocks of 16."""
+    compute = triton_paged.compute_dtype(torch.bfloat16, kv_dtype)
+    code, largest = triton_paged.CODES.get(kv_dtype, (0, 3e38))
+    shape = triton_paged.tiling(
+        128, group, compute, coded=code != 0, one_token=one_token, batch_invariant=batch_invariant
+    )
+    signature = dict.fromkeys(("q_ptr", "out_ptr"), "*bf16") | dict.fromkeys(
+        ("part_sums_ptr", "part_weights_ptr"), "*fp32"
+    )
+    signature |= {"kv_ptr": stored, "scales_ptr": "*fp32"}
+    signature |= dict.fromkeys(("tables_ptr", "starts_ptr", "contexts_ptr"), "*i32")
+    pointers = tuple(signature)
+    signature |= dict.fromkeys(("table_stride", "num_rows", "parts", "num_segments"), "i32")
+    signature |= dict.fromkeys(("score_factor", "out_factor"), "fp32")
+    constants: dict[str, Any] = dict(
+        ONE_TOKEN=one_token, SPLIT=one_token, SEGMENT=512 if batch_invariant else 0, HEADS=8 * group, KV_HEADS=8,
+        DIM=128, DIM_P=128, PAGE=16, WINDOW=0, CAUSAL=True, CODE=code, LARGEST=largest, NATIVE=False,
+        COMPUTE_BITS=0 if compute == torch.bfloat16 else 16, BLOCK_M=shape.rows, BLOCK_N=shape.keys,
+    )  # fmt: skip
+    path = "penstock.attention.triton_attend:attend_kernel"
+    tensor_core = ("wgmma.mma_async", "mma.sync")
+    return Kernel(path, signature | dict.fromkeys(constants, "constexpr"), constants, shape.warps, shape.stages,
+                  pointers, (tensor_core, "cp.async"))  # fmt: skip
+
+
+def test_it_compiles() -> None:
+    pytest.importorskip("triton")
+    kernels = [
+        kernels_of("bfloat16", "*bf16", group=4, batch_invariant=False, one_token=True),
+        kernels_of("bfloat16", "*bf16", group=8, batch_invariant=False, one_token=True),
+        kernels_of("bfloat16", "*bf16", group=4, batch_invariant=False, one_token=False),
+        kernels_of("bfloat16", "*bf16", group=4, batch_invariant=True, one_token=True),
+        kernels_of("fp8_e5m2", "*u8", group=4, batch_invariant=False, one_token=True),
+        kernels_of("int8", "*i8", group=4, batch_invariant=False, one_token=True),
+    ]
+    pointers = {"qkv_ptr": "*bf16", "q_ptr": "*bf16", "kv_ptr": "*u8", "scales_ptr": "*fp32"}
+    pointers |= dict.fromkeys(("q_weight_ptr", "k_weight_ptr"), "*bf16") | dict.fromkeys(
+        ("cos_ptr", "sin_ptr"), "*fp32"
+    )
+    pointers |= {"slots_ptr": "*i64"}
+    constants = dict(HEADS=32, KV_HEADS=8, DIM=128, DIM_P=128, HALF=64, PAGE=16, NORMS=True, CODE=1, LARGEST=448.0,
+                     BLOCK_H=8)  # fmt: skip
+    signature = pointers | {"eps": "fp32"} | dict.fromkeys(constants, "constexpr")
+    path = "penstock.attention.triton_store:store_kernel"
+    check_compiled([*kernels, Kernel(path, signature, constants, aligned=tuple(pointers))])
 
 
 def test_bytes_per_block_is_what_allocate_takes(place: torch.device) -> None:
