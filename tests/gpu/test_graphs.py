@@ -49,7 +49,7 @@ def driver(model: Model, device: Device, limits: GraphLimits | None) -> tuple[Dr
     forward: Forward = EagerForward(model, backend)
     if limits is not None:
         forward = GraphForward(model, backend, device, SHAPE.hidden_size, limits)
-    runner = ModelRunner(model, backend, VOCAB, device.torch_device, forward=forward)
+    runner = ModelRunner(model, backend, VOCAB, device, forward=forward)
     while runner.idle():
         pass
     return Driver(runner, BLOCKS), forward
