@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from penstock.ops.fp8_matrix import new_fp8_matrix, quantize_fp8
+from penstock.ops.fp8_matrix import new_fp8_matrix, quantize_fp8, quantize_fp8_twin
 from penstock.ops.int_matrix import new_int_matrix, quantize_weight
 from penstock.ops.matrix import InvariantMatrix, LibraryMatrix, new_matrix
+from triton_checks import Kernel, check_compiled
 
 N, K = 48, 160
 
@@ -50,6 +51,29 @@ def test_whole_numbers(bits: int, group: int, place: torch.device) -> None:
     if bits == 8:
         got = matrix.rows(torch.tensor([5, 40], device=place), torch.float32)
         torch.testing.assert_close(got.cpu(), wide[[5, 40]])
+
+
+def test_rows_as_eight_bit_floats(place: torch.device, dtype: torch.dtype) -> None:
+    x = torch.randn(4, 2100, device=place).to(dtype)[:, :2050]
+    x[1] = 0
+    x[2, 7] = 100
+    (got, scales), (want, twins) = quantize_fp8(x), quantize_fp8_twin(x)
+    torch.testing.assert_close(scales, twins, rtol=1e-6, atol=0)
+    got, want = got.float(), want.float()
+    counts = torch.ones_like(want, dtype=torch.bool)
+    if place.type == "cpu":  # the interpreter loses the carry into the next power of two, and the least numbers
+        counts = (want.frexp().mantissa.abs() != 0.5) & (want.abs() >= 2**-6)
+    assert counts.float().mean() > 0.6
+    assert ((got - want).abs() <= want.abs() / 8 + 2**-9)[counts].all()  # a step of 3 bits, or of the least
+    assert (got == want)[counts].float().mean() > 0.99
+
+
+def test_it_compiles() -> None:
+    pytest.importorskip("triton")
+    signature = {"x": "*bf16", "numbers": "*fp8e4nv", "scales": "*fp32", "width": "i32", "row_stride": "i32"}
+    path, aligned = "penstock.ops.triton.fp8_rows:fp8_rows_kernel", (*list(signature)[:2], "width", "row_stride")
+    kernel = Kernel(path, signature | {"block": "constexpr"}, {"block": 2048}, aligned=aligned)
+    check_compiled([kernel], capabilities=(90,))
 
 
 @pytest.mark.parametrize("group", [0, 128])

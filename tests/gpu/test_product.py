@@ -88,8 +88,16 @@ def test_they_compile() -> None:
     aligned = (*pointers, "n", "k", "x_stride", "weight_stride")
     path = "penstock.ops.triton.product:product_kernel"
 
-    def kernel(form: int, stored: str, tiles: tuple[int, int, int], grouped: bool, warps: int, stages: int) -> Kernel:
-        values = (form, grouped, False, form != 3, *tiles)
+    def wide(tiles: tuple[int, int, int], stages: int) -> Kernel:
+        signature = dict.fromkeys(pointers, "*fp32") | sizes | dict.fromkeys(names, "constexpr")
+        return Kernel(
+            path, signature, dict(zip(names, (0, False, True, True, *tiles), strict=True)), 4, stages, aligned
+        )
+
+    def kernel(
+        form: int, stored: str, tiles: tuple[int, int, int], grouped: bool, warps: int, stages: int, whole: bool = True
+    ) -> Kernel:
+        values = (form, grouped, False, whole and form != 3, *tiles)
         signature = pointers | {"weight": stored} | sizes | dict.fromkeys(names, "constexpr")
         if grouped and form == 3:
             signature["scales"] = "*bf16"
@@ -99,6 +107,8 @@ def test_they_compile() -> None:
     check_compiled(
         [
             kernel(0, "*bf16", (64, 128, 64), False, 4, 3),
+            wide((64, 64, 32), 3),
+            wide((16, 64, 32), 2),
             kernel(1, "*i8", (16, 64, 128), False, 4, 4),
             kernel(1, "*i8", (128, 128, 64), False, 8, 3),
             kernel(2, "*u8", (16, 64, 128), False, 4, 4),
@@ -108,5 +118,10 @@ def test_they_compile() -> None:
             kernel(3, "*u8", (64, 128, 128), True, 4, 3),
         ]
     )
-    native = [kernel(1, "*fp8e4nv", (16, 64, 128), False, 4, 4), kernel(1, "*fp8e4nv", (128, 64, 128), True, 8, 3)]
+    native = [
+        kernel(1, "*fp8e4nv", (16, 64, 128), False, 4, 4, whole=False),
+        kernel(1, "*fp8e4nv", (64, 128, 128), True, 4, 3),
+        kernel(1, "*fp8e4nv", (16, 64, 128), False, 4, 4),
+        kernel(1, "*fp8e4nv", (128, 64, 128), True, 8, 3),
+    ]
     check_compiled(native, capabilities=(90,))
