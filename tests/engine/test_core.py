@@ -133,6 +133,43 @@ def test_a_failure_of_the_whole_step_is_the_callers(core: EngineCore) -> None:
         core.step()
 
 
+class Overlapping(CheckingExecutor):
+    """Two steps may be open; what fails does so from the second on."""
+
+    max_in_flight = 2
+    fails = False
+
+    def execute(self, plan: StepPlan) -> Future[StepResult]:
+        future: Future[StepResult] = Future()
+        if self.fails and plan.step >= 2:
+            future.set_exception(RuntimeError("the device is gone"))
+            return future
+        return super().execute(plan)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_steps_that_overlap(registered: None, fails: bool) -> None:
+    executor = Overlapping(NUM_BLOCKS, BLOCK, MAX_TOKENS, MAX_SEQS, max_in_flight=2)
+    executor.fails = fails
+    executors.register("uni", lambda config: executor)
+    core = build_core(config(), lambda what, fraction: None)
+    params = add(core, "a", [1, 2, 3])
+    assert core.step() == []  # the first one is still open
+    assert len(executor.open) == 1
+    want = uncontended([1, 2, 3], params, MAX_LEN)[0]
+    (output,) = core.step()
+    assert output.new_token_ids == want[:1]
+    if fails:
+        with pytest.raises(RuntimeError, match="the device is gone"):
+            core.step()
+        return
+    core.call("check_integrity")  # waits for what is open, and loses nothing of it
+    assert not executor.open
+    tokens = [token for _ in range(20) for output in core.step() for token in output.new_token_ids]
+    assert want[:1] + tokens == want
+    assert not core.has_work()
+
+
 @pytest.mark.usefixtures("registered")
 def test_building_reports_progress_and_the_size_of_the_pool() -> None:
     progress: list[tuple[str, float]] = []
