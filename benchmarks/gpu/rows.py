@@ -260,7 +260,7 @@ def attention(setup: Setup) -> Measured:
     for name in BACKENDS.names():
         try:
             kind = BACKENDS.get(name)
-            refusal = kind.refusal(layout, 16, torch.bfloat16, "bfloat16")
+            refusal = kind.refusal(layout, 16, torch.bfloat16, device, "bfloat16")
             if refusal is None:
                 backend = kind(layout, 16, torch.bfloat16, device, "bfloat16")
                 found[name] = {case: _attend_ms(setup, backend, *rows) for case, rows in _cases(setup).items()}

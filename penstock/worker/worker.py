@@ -40,6 +40,7 @@ from penstock.worker.out_of_memory import TOO_LARGE_POOL, TOO_LARGE_STEP, TOO_LA
 from penstock.worker.sleep import ParkedWeights, describe_sleep
 from penstock.worker.step_future import StepFuture
 from penstock.worker.weight_memory import storages_of
+from penstock.worker.within_memory import run_or_refuse, try_twice
 
 GRAPH_SHARE = 0.02  # of the device's memory, for recorded steps
 
@@ -298,9 +299,9 @@ class Worker:
         runner, future = self._runner, Future[StepResult]()
         try:
             if self.max_in_flight > 1:
-                step = runner.start(plan)
+                step = try_twice(runner.start, plan, self.device)
                 return StepFuture(lambda: runner.finish(step))
-            future.set_result(runner.execute(plan))
+            future.set_result(run_or_refuse(runner.execute, plan, self.device))
         except Exception as e:  # boundary: a worker's failure belongs to the caller of result()
             future.set_exception(e)
         return future

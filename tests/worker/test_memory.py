@@ -19,6 +19,7 @@ from penstock.params import SamplingParams
 from penstock.platforms.cpu import CpuDevice, CpuPlatform
 from penstock.scheduler.plan import NewRow, Row, StepPlan
 from penstock.worker.capacity import GIB
+from penstock.worker.forward import Forward
 from penstock.worker.largest_step import largest_step
 from penstock.worker.offload import Offloaded, OffloadedLayers
 
@@ -148,3 +149,44 @@ def test_a_pool_that_is_too_large_is_said_so() -> None:
     with pytest.raises(StartError, match=r"^Out of memory while \S+ GiB .* the KV cache: .* are free\.") as raised:
         LLM(kv_cache_memory_bytes=1 << 52)
     assert "--kv-cache-memory-bytes" in str(raised.value)
+
+
+class Cramped(Forward):
+    """Finds memory full so many times."""
+
+    def __init__(self, inner: Forward, times: int):
+        self._inner = inner
+        self._times = times
+
+    def run(self, *args: Any) -> torch.Tensor:
+        if self._times:
+            self._times -= 1
+            raise MemoryError("Tried to allocate 2.00 GiB. More words.")
+        return self._inner.run(*args)
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_step_without_memory_is_tried_again_or_fails_alone(tmp_path: Path, times: int) -> None:
+    executor = executors.get("uni")(config(tmp_path, "cpu"))
+    executor.initialize(lambda what, done: None)
+    executor.allocate_kv(20)
+
+    def cramp(worker: Any) -> None:
+        worker._runner._forward = Cramped(worker._runner._forward, times)
+
+    executor.call(cramp)
+    params = SamplingParams(temperature=0.0, logprobs=1)
+    new = [NewRow("a", [5, 6, 7], 3, params), NewRow("b", [8, 9], 2, params)]
+    rows = [Row("a", 0, 3, [1], True), Row("b", 0, 2, [2], True)]
+    first = executor.execute(StepPlan(1, [], new, rows)).result().rows
+    if times < 2:
+        assert all(len(row.token_ids) == 1 and row.error is None for row in first)
+        second = executor.execute(StepPlan(2, [], [], [Row("a", 3, 1, [], True)])).result().rows
+    else:
+        words = "Out of memory while a step of 5 tokens of 2 requests ran: 2.00 GiB more were asked for;"
+        assert all(row.error is not None and row.error.startswith(words) for row in first)
+        assert all("--max-num-batched-tokens" in str(row.error) for row in first)
+        again = [NewRow("c", [5, 6, 7], 3, params)]
+        second = executor.execute(StepPlan(2, ["a", "b"], again, [Row("c", 0, 3, [3], True)])).result().rows
+    assert second[0].error is None
+    executor.shutdown()
