@@ -134,14 +134,17 @@ class CoreClient:
         """Run a method of the core.
 
         Raises:
-            ClientError: it refused. EngineDeadError: it died first.
+            ClientError: it refused, or the arguments cannot be sent. EngineDeadError: it died first.
         """
         if self._over:
             raise EngineDeadError("The engine is gone.")
         call_id = next(self._call_ids)
         future = self._calls[call_id] = self._loop.create_future()
-        self.send(Call(call_id, method, list(args)))
         try:
+            try:
+                self.send(Call(call_id, method, list(args)))
+            except (TypeError, ValueError, OverflowError, RecursionError) as e:
+                raise ClientError(f"the arguments cannot be sent to the engine: {e}", "args") from None
             return await future
         finally:
             self._calls.pop(call_id, None)

@@ -144,6 +144,8 @@ def test_states_and_versions(http: httpx.Client) -> None:
     unknown = http.post("/collective_rpc", json={"method": "shutdown"})
     assert (unknown.status_code, "no method 'shutdown'" in unknown.text) == (400, True)
     assert http.post("/collective_rpc", json={}).json()["error"]["param"] == "body.method"
+    huge = http.post("/collective_rpc", json={"method": "describe", "args": [10**30]})
+    assert (huge.status_code, huge.json()["error"]["param"]) == (400, "args")
     info = good(http.get("/server_info?config_format=json"))["vllm_config"]
     assert info["cache"]["block_size"] == 16
     assert "block_size=16" in good(http.get("/server_info"))["vllm_config"]
