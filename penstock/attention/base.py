@@ -118,6 +118,10 @@ class AttentionBackend(ABC):
     def allocate(self, num_blocks: int) -> None:
         """Make the KV memory, zeroed: `num_blocks` blocks in every layer, block 0 (never written) included."""
 
+    def idle(self) -> bool:
+        """Use a few milliseconds in which nothing runs; whether more would be of use."""
+        return False
+
     @abstractmethod
     def build(self, step: AttentionStep) -> Any:
         """Metadata that all layers share in this step."""

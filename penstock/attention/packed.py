@@ -18,6 +18,8 @@ from penstock.ops.lazy_zeros import lazy_zeros
 KV_CODES = {"float32": 0, "bfloat16": 1, "float16": 2, "fp8_e4m3": 3, "fp8_e5m2": 4, "int8": 5}  # csrc/kv_store.h
 DEEPEST = 512
 NO_WINDOW = 1 << 40
+AHEAD = 1 << 30  # bytes of memory that an idle engine takes beyond what was used
+PAGE = 4096
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class PackedAttention(AttentionBackend):
         self._windows = [NO_WINDOW if window is None else window for window in layout.windows]
         self._memory: list[torch.Tensor] = []  # uint8, per layer
         self._data: list[int] = []
+        self._used = 0  # the last block that any step knew; blocks are handed out in ascending order at first
+        self._taken = (0, 0)  # a block and a layer: the memory of those before is there, what was never used included
 
     @classmethod
     def refusal(
@@ -80,8 +84,22 @@ class PackedAttention(AttentionBackend):
         layers = range(self.layout.num_kept_layers)
         self._memory = [lazy_zeros(size, torch.uint8, self.device, huge_pages=True) for _ in layers]
         self._data = [self._memory[i % len(layers)].data_ptr() for i in range(self.layout.num_layers)]
+        self._used, self._taken = 0, (1, 0)
+
+    def idle(self) -> bool:
+        """Take memory for the next new block in one layer. Where the system has to fetch it, a step that enters new
+        blocks would take much longer than others."""
+        block, layer = max(self._taken, (self._used + 1, 0))
+        ahead = AHEAD // self.bytes_per_block()
+        if not self._memory or block >= min(len(self._memory[0]), self._used + 1 + ahead):
+            return False
+        self._memory[layer][block, ::PAGE].zero_()  # as it reads already: no step has written there
+        self._taken = (block, layer + 1) if layer + 1 < len(self._memory) else (block + 1, 0)
+        return True
 
     def build(self, step: AttentionStep) -> PackedMetadata:
+        if self._used + 1 < len(self._memory[0]):
+            self._used = max(self._used, int(step.block_tables_RB.max()))
         return PackedMetadata(
             torch.tensor(step.query_lens, dtype=torch.int32),
             torch.tensor(step.context_lens, dtype=torch.int32),

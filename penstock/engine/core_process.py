@@ -63,7 +63,7 @@ class CoreLoop:
 
     def run(self) -> None:
         """Until the front says Shutdown."""
-        wait_ms: int | None = None
+        wait_ms: int | None = 0
         while True:
             self._receive(wait_ms)
             if self._stopping:

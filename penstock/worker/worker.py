@@ -308,7 +308,7 @@ class Worker:
 
     def idle(self) -> bool:
         """Use the time while there is nothing to run; whether more of it would be of use."""
-        return self._runner is not None and self._runner.idle()
+        return self._runner is not None and (self._runner.idle() or self.backend.idle())
 
     def _make_grammar_engine(self) -> GrammarEngine:
         """On the compiling thread, for the first constraint: reading a tokenizer takes a second or so."""

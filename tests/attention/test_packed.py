@@ -209,3 +209,28 @@ def test_selection_and_refusals() -> None:
     kernels.choose(kernels.TWINS)
     assert isinstance(create_backend("auto", shape, 16, torch.float32, CPU), TorchPagedAttention)
     kernels.choose(before)
+
+
+def test_an_idle_engine_takes_memory_ahead_of_use_and_changes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = HeadLayout(4, 2, 64, 1.0, (None, None))
+    backend = packed(layout, 16, torch.bfloat16)
+    monkeypatch.setattr("penstock.attention.packed.AHEAD", 10 * backend.bytes_per_block())
+    backend.allocate(100)
+    for memory in backend._memory:
+        memory[7] = 1
+    enter(backend, list(range(1, 9)))
+    calls = 0
+    while backend.idle():
+        calls += 1
+    assert calls == 10 * 2  # ten blocks beyond the eighth, in each layer
+    assert all(bool((memory[7] == 1).all()) and not memory[8:].any() for memory in backend._memory)
+    enter(backend, [30])
+    assert sum(backend.idle() for _ in range(100)) == 10 * 2
+    enter(backend, [95])
+    assert sum(backend.idle() for _ in range(100)) == 4 * 2
+
+
+def enter(backend: PackedAttention, blocks: list[int]) -> None:
+    """A step of one token that sees these."""
+    one = torch.zeros(1, dtype=torch.int64)
+    backend.bind(AttentionStep([1], [16 * len(blocks)], torch.tensor([blocks], dtype=torch.int32), one, one))
