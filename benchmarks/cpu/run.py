@@ -192,10 +192,10 @@ class Bench:
                 server.close()
 
     def _memory_bound(self) -> float:
-        """MB of the weights, of the KV blocks that were written, and 700."""
+        """MB of the weights, of the KV blocks that were written, warm-ups included, and 700."""
         weights = sum(f.stat().st_size for f in (self._places.models / engines.BASE).glob("*.safetensors"))
         load = serving.UNDER_LOAD
-        tokens = self._rounds * load.requests * (load.input_len + load.output_len)
+        tokens = 2 * self._rounds * load.requests * (load.input_len + load.output_len)
         return (weights + min(engines.KV_BYTES, tokens * ceilings.KV_BYTES)) / 1e6 + 700
 
     def _front(self) -> None:

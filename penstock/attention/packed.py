@@ -13,7 +13,7 @@ import torch
 from penstock.attention.base import AttentionBackend, HeadLayout, HeadNorms
 from penstock.attention.context import AttentionStep
 from penstock.ops import kernels
-from penstock.ops.lazy_zeros import lazy_zeros
+from penstock.ops.lazy_zeros import HUGE_PAGE, lazy_zeros
 
 KV_CODES = {"float32": 0, "bfloat16": 1, "float16": 2, "fp8_e4m3": 3, "fp8_e5m2": 4, "int8": 5}  # csrc/kv_store.h
 DEEPEST = 512
@@ -87,14 +87,16 @@ class PackedAttention(AttentionBackend):
         self._used, self._taken = 0, (1, 0)
 
     def idle(self) -> bool:
-        """Take memory for the next new block in one layer. Where the system has to fetch it, a step that enters new
+        """Take memory for the next new blocks in one layer. Where the system has to fetch it, a step that enters new
         blocks would take much longer than others."""
         block, layer = max(self._taken, (self._used + 1, 0))
-        ahead = AHEAD // self.bytes_per_block()
-        if not self._memory or block >= min(len(self._memory[0]), self._used + 1 + ahead):
+        limit = self._used + 1 + AHEAD // self.bytes_per_block()
+        blocks = self._memory[layer][block:limit][: max(1, HUGE_PAGE // self._store.block_bytes())]
+        if not len(blocks):
             return False
-        self._memory[layer][block, ::PAGE].zero_()  # as it reads already: no step has written there
-        self._taken = (block, layer + 1) if layer + 1 < len(self._memory) else (block + 1, 0)
+        blocks.view(-1)[::PAGE].zero_()  # as it reads already: no step has written there
+        last = layer + 1 == len(self._memory)
+        self._taken = (block + len(blocks), 0) if last else (block, layer + 1)
         return True
 
     def build(self, step: AttentionStep) -> PackedMetadata:

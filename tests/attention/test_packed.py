@@ -216,18 +216,25 @@ def test_an_idle_engine_takes_memory_ahead_of_use_and_changes_none(monkeypatch: 
     backend = packed(layout, 16, torch.bfloat16)
     monkeypatch.setattr("penstock.attention.packed.AHEAD", 10 * backend.bytes_per_block())
     backend.allocate(100)
+    monkeypatch.setattr("penstock.attention.packed.HUGE_PAGE", 3 * backend._memory[0][0].numel())
     for memory in backend._memory:
         memory[7] = 1
     enter(backend, list(range(1, 9)))
-    calls = 0
-    while backend.idle():
-        calls += 1
-    assert calls == 10 * 2  # ten blocks beyond the eighth, in each layer
+    assert taken(backend) == (19, 0)  # ten blocks beyond the eighth, in both layers
     assert all(bool((memory[7] == 1).all()) and not memory[8:].any() for memory in backend._memory)
     enter(backend, [30])
-    assert sum(backend.idle() for _ in range(100)) == 10 * 2
+    assert taken(backend) == (41, 0)
     enter(backend, [95])
-    assert sum(backend.idle() for _ in range(100)) == 4 * 2
+    assert taken(backend) == (100, 0)
+    enter(backend, [99])
+    assert taken(backend) == (100, 0)
+
+
+def taken(backend: PackedAttention) -> tuple[int, int]:
+    """Where an idle engine ends."""
+    while backend.idle():
+        pass
+    return backend._taken
 
 
 def enter(backend: PackedAttention, blocks: list[int]) -> None:
