@@ -13,12 +13,13 @@ import torch
 from penstock.attention.base import AttentionBackend, HeadLayout, HeadNorms
 from penstock.attention.context import AttentionStep
 from penstock.ops import kernels
-from penstock.ops.lazy_zeros import HUGE_PAGE, lazy_zeros
+from penstock.ops.lazy_zeros import lazy_zeros
 
 KV_CODES = {"float32": 0, "bfloat16": 1, "float16": 2, "fp8_e4m3": 3, "fp8_e5m2": 4, "int8": 5}  # csrc/kv_store.h
 DEEPEST = 512
 NO_WINDOW = 1 << 40
 AHEAD = 1 << 30  # bytes of memory that an idle engine takes beyond what was used
+AT_ONCE = 2 << 20  # in one layer: a huge page
 PAGE = 4096
 
 
@@ -91,7 +92,7 @@ class PackedAttention(AttentionBackend):
         blocks would take much longer than others."""
         block, layer = max(self._taken, (self._used + 1, 0))
         limit = self._used + 1 + AHEAD // self.bytes_per_block()
-        blocks = self._memory[layer][block:limit][: max(1, HUGE_PAGE // self._store.block_bytes())]
+        blocks = self._memory[layer][block:limit][: max(1, AT_ONCE // self._store.block_bytes())]
         if not len(blocks):
             return False
         blocks.view(-1)[::PAGE].zero_()  # as it reads already: no step has written there

@@ -216,7 +216,7 @@ def test_an_idle_engine_takes_memory_ahead_of_use_and_changes_none(monkeypatch: 
     backend = packed(layout, 16, torch.bfloat16)
     monkeypatch.setattr("penstock.attention.packed.AHEAD", 10 * backend.bytes_per_block())
     backend.allocate(100)
-    monkeypatch.setattr("penstock.attention.packed.HUGE_PAGE", 3 * backend._memory[0][0].numel())
+    monkeypatch.setattr("penstock.attention.packed.AT_ONCE", 3 * backend._memory[0][0].numel())
     for memory in backend._memory:
         memory[7] = 1
     enter(backend, list(range(1, 9)))
