@@ -18,7 +18,7 @@ from penstock.ops.lazy_zeros import lazy_zeros
 KV_CODES = {"float32": 0, "bfloat16": 1, "float16": 2, "fp8_e4m3": 3, "fp8_e5m2": 4, "int8": 5}  # csrc/kv_store.h
 DEEPEST = 512
 NO_WINDOW = 1 << 40
-AHEAD = 1 << 30  # bytes of memory that an idle engine takes beyond what was used
+AHEAD_TOKENS, AHEAD_BYTES = 1 << 14, 1 << 30  # how much memory beyond what was used an idle engine takes, at most
 AT_ONCE = 2 << 20  # in one layer: a huge page
 PAGE = 4096
 
@@ -91,7 +91,7 @@ class PackedAttention(AttentionBackend):
         """Take memory for the next new blocks in one layer. Where the system has to fetch it, a step that enters new
         blocks would take much longer than others."""
         block, layer = max(self._taken, (self._used + 1, 0))
-        limit = self._used + 1 + AHEAD // self.bytes_per_block()
+        limit = self._used + 1 + min(AHEAD_TOKENS // self.block_size, AHEAD_BYTES // self.bytes_per_block())
         blocks = self._memory[layer][block:limit][: max(1, AT_ONCE // self._store.block_bytes())]
         if not len(blocks):
             return False

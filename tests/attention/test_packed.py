@@ -214,7 +214,7 @@ def test_selection_and_refusals() -> None:
 def test_an_idle_engine_takes_memory_ahead_of_use_and_changes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     layout = HeadLayout(4, 2, 64, 1.0, (None, None))
     backend = packed(layout, 16, torch.bfloat16)
-    monkeypatch.setattr("penstock.attention.packed.AHEAD", 10 * backend.bytes_per_block())
+    monkeypatch.setattr("penstock.attention.packed.AHEAD_BYTES", 10 * backend.bytes_per_block())
     backend.allocate(100)
     monkeypatch.setattr("penstock.attention.packed.AT_ONCE", 3 * backend._memory[0][0].numel())
     for memory in backend._memory:
