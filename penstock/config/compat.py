@@ -106,7 +106,7 @@ REFUSED = {
     "it preempts by computing again, and knows no host memory for KV": """
         swap-space:float=4|0 preemption-mode=recompute kv-offloading-size:float=0 kv-offloading-backend=native
         """,
-    "it runs one step at a time and streams each token": """
+    "it plans each step by itself and sends the tokens of each": """
         num-scheduler-steps:int=1 multi-step-stream-outputs:bool=true
         disable-async-output-proc:bool
         """,
@@ -116,22 +116,22 @@ REFUSED = {
         scheduler-reserve-full-isl:bool=true watermark:float=0 prefill-schedule-interval:int=1
         disable-hybrid-kv-cache-manager:bool
         """,
-    "it keeps weights in the device's memory": """
-        cpu-offload-params:strs offload-backend=auto offload-group-size:int=0
-        offload-num-in-group:int=1 offload-prefetch-step:int=1 offload-params:strs
+    "--cpu-offload-gb takes whole layers, the last ones first, and has no further settings": """
+        cpu-offload-params:strs offload-backend=auto offload-group-size:int=0 offload-num-in-group:int=1
+        offload-prefetch-step:int=1 offload-params:strs
+        """,
+    "its sleep mode has no further settings": """
         sleep-mode-offload-cudagraph:bool sleep-preserve-parameter-names:strs enable-cumem-allocator:bool
         enable-nccl-comm-suspend:bool
         """,
     "--quantization has no further settings": "quantization-config:json allow-deprecated-quantization:bool",
-    "it computes in bfloat16, float16 and float32 only": """
-        calculate-kv-scales:bool
-        kv-cache-dtype-skip-layers:strs use-fp64-gumbel:bool
-        """,
-    "its graphs have no such setting": """
+    "--kv-cache-dtype is for all layers": "kv-cache-dtype-skip-layers:strs",
+    "it draws without Gumbel noise": "use-fp64-gumbel:bool",
+    "its kernels and graphs have no such setting": """
         performance-mode=balanced cudagraph-metrics:bool ir-op-priority:json
         enable-flashinfer-autotune:bool jit-monitor-mode jit-monitor-verbose:bool
         """,
-    "it chooses its kernels itself": """
+    "but for --attention-backend it chooses its kernels itself": """
         attention-config/-ac:json={} moe-backend=auto linear-backend=auto kernel-config:json={}
         sparse-indexer-topk-backend=auto gdn-prefill-backend=auto kda-prefill-backend=auto kda-decode-backend=auto
         """,
@@ -164,7 +164,8 @@ REFUSED = {
         safetensors-prefetch-block-size:human pt-load-map-location=cpu
         """,
     "it has no Neuron back end": "override-neuron-config:json={}",
-    "requests cannot name Python code": "logits-processor-pattern logits-processors:strs logprobs-mode=raw_logprobs",
+    "requests cannot name Python code": "logits-processor-pattern logits-processors:strs",
+    "its log probabilities are the model's own, before any sampling parameter": "logprobs-mode=raw_logprobs",
     "it traces and profiles nothing": """
         otlp-traces-endpoint collect-detailed-traces:strs profiler-config:json={} enable-layerwise-nvtx-tracing:bool
         enable-trace-replay:bool
@@ -186,6 +187,7 @@ REFUSED = {
 HOLDS = {
     "there is one device and nothing to reduce": "disable-custom-all-reduce:bool",
     "there is no kernel for shared prefixes": "disable-cascade-attn:bool",
+    "8-bit keys and values have scales that are computed for each token and head": "calculate-kv-scales:bool",
     "media are not read": """
         disable-mm-preprocessor-cache:bool language-model-only:bool skip-mm-profiling:bool disable-chunked-mm-input:bool
         """,

@@ -43,9 +43,10 @@ class ModelOptions:
     )
     quantization: str | None = option(
         None,
-        "How weights are kept. int8: 8 bits, a scale for each output, and activations of 8 bits; int4: 4 bits, a scale "
-        "for each 64 inputs; fp8: 8-bit floating point, a scale for each output; all made while loading, from any "
-        "checkpoint. compressed-tensors, and none, which is the default: as the checkpoint has them.",
+        "How weights are kept. int8: 8 bits, a scale for each output; int4: 4 bits, a scale for each 64 inputs; fp8: "
+        "8-bit floating point, a scale for each output; all made while loading, from any checkpoint. On a CPU int8 and "
+        "int4 have activations of 8 bits, too, and fp8 is widened. compressed-tensors, and none, which is the default: "
+        "as the checkpoint has them.",
         choices=("none", "int8", "int4", "fp8", "compressed-tensors"),
         flags=("-q",),
     )
@@ -140,8 +141,8 @@ class CacheOptions:
     )
     gpu_memory_utilization: float = option(
         0.9,
-        "Share of a GPU's memory for weights, activations and KV together. On CPU the default pool is smaller, see "
-        "--kv-cache-memory-bytes.",
+        "Share of a GPU's memory for weights, activations, graphs and KV together. On CPU the default pool is smaller, "
+        "see --kv-cache-memory-bytes.",
         flags=("--device-memory-utilization",),
     )
     kv_cache_memory_bytes: int | None = option(
@@ -158,12 +159,15 @@ class SchedulerOptions:
     TITLE = "Scheduler"
 
     max_num_seqs: int | None = option(
-        None, "Most requests that run at once. Default on CPU: 128 for a server, 256 offline."
+        None,
+        "Most requests that run at once. Default on CPU: 128 for a server, 256 offline; on a GPU 256, from 70 GiB on "
+        "1024.",
     )
     max_num_batched_tokens: int | None = option(
         None,
-        "Most tokens of one step; takes 2k or 2K. Default on CPU: 2048 for a server, 4096 offline. Where "
-        "others decode, a server on CPU runs fewer of a prompt, so that a step lasts about 0.15 seconds.",
+        "Most tokens of one step; takes 2k or 2K. Default on CPU: 2048 for a server, 4096 offline; on a GPU 2048 and "
+        "8192, from 70 GiB on 8192 and 16384. Where others decode, a server on CPU runs fewer of a prompt, so that a "
+        "step lasts about 0.15 seconds.",
         kind="human",
     )
     enable_chunked_prefill: bool | None = option(
@@ -202,8 +206,8 @@ class DeviceOptions:
     enforce_eager: bool = option(False, "Record no graphs of steps and compile nothing. A CPU does neither anyway.")
     max_seq_len_to_capture: int | None = option(
         None,
-        "Longest context, in tokens, that recorded decode steps are for; steps with a longer one run without. "
-        "Default: --max-model-len. On CPU nothing is recorded.",
+        "Longest context, in tokens, that recorded decode steps are for; steps with a longer one are recorded around "
+        "attention alone. Default: --max-model-len. On CPU nothing is recorded.",
     )
     compilation_config: dict[str, Any] | int | None = option(
         None,

@@ -92,7 +92,7 @@ def test_a_row_does_what_it_says(
         (
             ["--multi-step-stream-outputs", "false"],
             "--no-multi-step-stream-outputs is not built into this version: "
-            "it runs one step at a time and streams each token.",
+            "it plans each step by itself and sends the tokens of each.",
         ),
         (["--performance-mode", "throughput"], "--performance-mode throughput is not built into this version: "),
         (["--speculative-config.method", "ngram"], "--speculative-config {'method': 'ngram'} is not built"),
