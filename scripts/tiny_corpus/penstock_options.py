@@ -28,8 +28,8 @@ OPTIONS: list[Row] = table("flag default does wish", """
 --enable-prefix-caching | on | reuses the KV blocks of prompt beginnings that were seen before | reuse work for equal prompt beginnings
 --no-enable-prefix-caching | | turns the reuse of cached prompt beginnings off | turn prefix caching off
 --enable-chunked-prefill | on | splits long prompts over several steps so that other requests go on | split long prompts into pieces
---kv-cache-dtype | auto | sets the type in which the KV cache is stored, for example bfloat16 or float16 | store the KV cache in another type
---block-size | | sets how many tokens one block of the KV cache holds. On CPU it is 32 by default | change the size of a KV block
+--kv-cache-dtype | auto | sets the type in which the KV cache is stored, for example bfloat16, int8 or fp8 | store the KV cache in another type
+--block-size | | sets how many tokens one block of the KV cache holds. On CPU it is 128 by default | change the size of a KV block
 --kv-cache-memory-bytes | | sets the size of the KV cache in bytes exactly | set the KV cache size exactly
 --chat-template | | gives the chat template: a file or the template itself | use my own chat template
 --chat-template-content-format | auto | says whether message content is given to the template as a string or as a list of parts | choose the content format for the template
@@ -43,8 +43,8 @@ OPTIONS: list[Row] = table("flag default does wish", """
 --revision | | names the version of the model to take from the hub | pin a version of the model
 --trust-remote-code | off | has no effect: no code of a model's repository is ever run | allow code from the model repository
 --hf-overrides | | changes values of the model's config.json, given as JSON | change the model config
---enforce-eager | | is always so in Penstock: nothing is compiled and no graph is captured | turn compilation off
---device | auto | chooses what to run on. This version runs on the CPU | choose the device
+--enforce-eager | off | records no graphs of steps and compiles nothing. A CPU does neither anyway | turn graphs and compilation off
+--device | auto | chooses what to run on: cpu, or cuda for an NVIDIA GPU. With auto a GPU is used where there is one | choose the device
 --disable-log-stats | off | stops the periodic line with statistics | turn the statistics line off
 --enable-log-requests | off | writes a log line for each request | log every request
 --max-log-len | | cuts logged prompts to that many characters | shorten prompts in the log
@@ -86,38 +86,65 @@ OPTIONS: list[Row] = table("flag default does wish", """
 --disable-sliding-window | off | uses full attention in layers that have a window | turn sliding windows off
 --allowed-methods | * | lists the HTTP methods that a web page may use | limit the methods for web pages
 --log-config-file | | names a JSON file that configures the log | configure the log
+--quantization | | keeps the weights in fewer bits: int8, int4 or fp8. They are made while the model loads | use quantized weights
+--cpu-offload-gb | 0 | keeps so many GiB of weights in host memory and brings them to the GPU layer by layer | keep part of the weights in host memory
+--enable-sleep-mode | off | lets the engine give its memory back for a while, by the route /sleep or LLM.sleep | let the engine sleep
+--compilation-config | | says which steps are recorded and what is compiled on a GPU: a level from 0 to 3, or JSON | choose the compilation level
+--max-seq-len-to-capture | | sets the longest context for which decode steps are recorded on a GPU | limit the context of recorded steps
+--attention-backend | auto | chooses what computes attention, for example packed on a CPU or triton on a GPU | choose the attention backend
+--batch-invariant | off | asks a GPU, too, for the same bits at any load. On a CPU it is always so | get equal answers at any load on a GPU
+--async-scheduling | | plans a step while the one before is computed, so that a GPU need not wait. On a CPU it has no effect | overlap scheduling and execution
+--enable-auto-tool-choice | off | refuses to start if no parser for tool calls is found. Models choose tools without it too | let the model call tools by itself
+--tool-call-parser | auto | says which form of tool calls is read in answers. With auto it is found by the chat template | choose the tool parser
+--tool-parser-plugin | | names a Python file that registers tool parsers | add a tool parser of my own
+--exclude-tools-when-tool-choice-none | off | hides the tools from the template when tool_choice is none | hide tools that must not be called
+--reasoning-parser | | says what splits the reasoning from the answer, for example qwen3, or auto | separate reasoning from the answer
+--enable-reasoning | off | finds the reasoning parser by the chat template | split off reasoning by the chat template
+--reasoning-parser-plugin | | names a Python file that registers reasoning parsers | add a reasoning parser of my own
+--guided-decoding-backend | auto | chooses what compiles JSON schemas and grammars: llguidance or xgrammar | choose the grammar engine
+--structured-outputs-config | | configures structured outputs, given as JSON | configure structured outputs
+--runner | auto | says what the model is for: generate, or pooling for embeddings, scores and classes | serve an embedding model
+--convert | auto | says what a model is made into for pooling, such as embed or classify | make a classifier of a model
+--task | auto | says in one word what the model is for, as older versions have it | choose the task
+--pooler-config | | says how hidden states are pooled, given as JSON | change how embeddings are pooled
+--stream-interval | 1 | sets how many tokens a stream sends together, after the first | get fewer and larger stream chunks
+--disable-frontend-multiprocessing | off | runs the engine on a thread of the server instead of a process of its own | run everything in one process
+--hf-config-path | | names a folder or hub id whose config.json replaces the one of the model | use the config of another model
+--ignore-patterns | original/**/* | lists file patterns that are not downloaded | leave files out of a download
+--use-tqdm-on-load | on | shows a progress bar while weights load | see the progress of loading
+--ssl-cert-reqs | 0 | says whether clients need a certificate: 0 no, 1 optional, 2 required | require client certificates
+--ssl-ciphers | | lists the allowed TLS ciphers | limit the TLS ciphers
+--allow-credentials | off | lets web pages send credentials | allow credentials from web pages
+--allowed-headers | * | lists the request headers that a web page may send | limit the headers for web pages
+--enable-tokenizer-info-endpoint | off | serves the route /tokenizer_info | show the tokenizer's configuration
+--disable-access-log-for-endpoints | | lists paths without a log line per request | keep health checks out of the log
 """)
 
-# known from vLLM, refused here: flag | why | the wish it would fulfil
+# known from vLLM, refused here: flag | why, as in penstock/config/compat.py | the wish it would fulfil
 REFUSED: list[Row] = table("flag why wish", """
---quantization | it computes in bfloat16, float16 and float32 only | use quantized weights
 --tensor-parallel-size | it runs on one device | use several GPUs for one model
 --pipeline-parallel-size | it runs on one device | split the layers over devices
 --data-parallel-size | it runs on one device | run several copies of the engine
---cpu-offload-gb | it keeps the weights in the memory of the device | keep part of the weights in host memory
---swap-space | it preempts by computing again | set the swap space
+--distributed-executor-backend | it runs on one device | choose how workers are started
+--kv-transfer-config | it runs on one device | send the KV cache to another engine
+--swap-space | it preempts by computing again, and knows no host memory for KV | set the swap space
+--kv-offloading-size | it preempts by computing again, and knows no host memory for KV | keep the KV cache in host memory
 --enable-lora | it serves no LoRA adapters | serve LoRA adapters
 --lora-modules | it serves no LoRA adapters | load LoRA adapters at start
 --max-loras | it serves no LoRA adapters | allow more adapters in one batch
 --max-lora-rank | it serves no LoRA adapters | allow adapters of a larger rank
---enable-auto-tool-choice | it parses neither tool calls nor reasoning | let the model call tools by itself
---tool-call-parser | it parses neither tool calls nor reasoning | choose the tool parser
---reasoning-parser | it parses neither tool calls nor reasoning | separate reasoning from the answer
---logprobs-mode | requests cannot name Python code | choose what logprobs mean
+--enable-prompt-adapter | it has no prompt adapters | use prompt adapters
+--logprobs-mode | its log probabilities are the model's own, before any sampling parameter | choose what logprobs mean
+--logits-processors | requests cannot name Python code | run my own logits processor
 --speculative-config | it does not speculate | use speculative decoding
---compilation-config | it neither compiles models nor captures graphs | choose the compilation level
---distributed-executor-backend | it runs on one device | choose how workers are started
+--num-scheduler-steps | it plans each step by itself and sends the tokens of each | plan several steps at once
 --api-server-count | its front and its engine are one process each | use several front-end processes
---limit-mm-per-prompt | its models are generative and take text | limit images per prompt
---allowed-local-media-path | its models are generative and take text | allow local image files
---runner | its models are generative and take text | serve an embedding model
---task | its models are generative and take text | choose the task
---stream-interval | it streams each token | get fewer and larger stream chunks
---async-scheduling | it has its own worker and its own scheduler | overlap scheduling and execution
---enable-sleep-mode | it keeps the weights in the memory of the device | let the engine sleep
---structured-outputs-config | it has no structured outputs | configure structured outputs
+--limit-mm-per-prompt | its models take text | limit images per prompt
+--allowed-local-media-path | its models take text | allow local image files
+--enable-prompt-embeds | its models take text | send embeddings as a prompt
+--model-impl | it has its own code for every model it knows and one kind of tokenizer | choose the implementation of the model
+--tool-server | it calls no tools itself, and knows tools and reasoning as their parsers do | let the server run tools
 --otlp-traces-endpoint | it traces and profiles nothing | send traces
---disable-frontend-multiprocessing | its front and its engine are one process each | run everything in one process
 """)
 
 _WHAT = ["What does {f} do?", "What does the option {f} do?", "What is {f}?", "Explain {f}.", "What is the option {f} for?",

@@ -16,10 +16,17 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import eval_tiny  # noqa: E402
 import tiny_corpus  # noqa: E402
 from tiny_corpus.arithmetic import held_out  # noqa: E402
+from tiny_corpus.penstock_options import OPTIONS, REFUSED  # noqa: E402
 from tiny_training.batches import Stream, chat_renderer, gather, rendered  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
+from penstock.config import cli_help, compat  # noqa: E402
+from penstock.config.cli import make_arg_parser  # noqa: E402
+from penstock.config.options import options_of  # noqa: E402
+from penstock.config.sections import EngineArgs, ServerArgs  # noqa: E402
+
 ASSETS = ROOT / "penstock" / "assets" / "tiny"
+DECLARED = {option.flag: option for args in (EngineArgs, ServerArgs) for option in options_of(args)}
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +46,21 @@ def test_every_source_gives_prompts_that_the_template_continues(source) -> None:
 def test_the_same_seed_gives_the_same_samples() -> None:
     first, second = (Random(7), Random(7))
     assert [tiny_corpus.sample(first) for _ in range(200)] == [tiny_corpus.sample(second) for _ in range(200)]
+
+
+@pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row["flag"])
+def test_options_are_those_of_this_version(row) -> None:
+    assert row["flag"] in make_arg_parser()._option_string_actions
+    assert [r for r in compat.TABLE.values() if r.flag == row["flag"] and r.verdict == "refused"] == []
+    option = DECLARED.get(row["flag"])
+    if option is not None and option.default is not None:
+        assert row["default"] == cli_help.default_text(option.default).removesuffix(".0")
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: row["flag"])
+def test_refused_options_are_refused_for_that_reason(row) -> None:
+    refused = compat.TABLE[row["flag"][2:].replace("-", "_")]
+    assert (refused.verdict, refused.why) == ("refused", row["why"])
 
 
 def test_questions_are_not_in_the_corpus(items) -> None:
