@@ -8,16 +8,14 @@ from typing import ClassVar
 
 from penstock.parsers.json_text import NotACallError
 from penstock.parsers.text_reader import Script, Stops
-from penstock.parsers.tool.base import MarkedToolParser
-from penstock.parsers.tool_schemas import text_to_json
+from penstock.parsers.tool.xml_calls import TextValueParser
 
 _KEY, _KEY_END, _VALUE, _VALUE_END = "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"
 _END = "</tool_call>"
 _NAME = re.compile(r"[^<>\s]*")
-_STRING = frozenset({"string"})
 
 
-class Glm45ToolParser(MarkedToolParser):
+class Glm45ToolParser(TextValueParser):
     """A parameter that can only be a string goes out as it comes, others when complete, in the types of the schema."""
 
     starts = ("<tool_call>",)
@@ -60,21 +58,4 @@ class Glm45ToolParser(MarkedToolParser):
         out.arguments(f"{before}{json.dumps(key, ensure_ascii=False)}: ")
         yield from reader.space()
         yield from reader.literal(_VALUE)
-        types = self.tools.types(tool, key)
-        raw: list[str] = []
-        streams = types == _STRING
-        if streams:
-            out.arguments('"')
-        found = yield from reader.until(self._value_ends, self._string_piece if streams else raw.append)
-        if found == _VALUE_END:
-            reader.skip(len(found))
-        if streams:
-            out.arguments('"' if found else "")
-        elif found:
-            out.arguments(text_to_json("".join(raw), types))
-        else:
-            out.arguments(json.dumps("".join(raw), ensure_ascii=False)[:-1])  # half a value: half a string
-        return bool(found)
-
-    def _string_piece(self, text: str) -> None:
-        self.out.arguments(json.dumps(text, ensure_ascii=False)[1:-1])
+        return (yield from self._text_value(self.tools.types(tool, key), self._value_ends, _VALUE_END))

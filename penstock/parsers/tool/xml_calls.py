@@ -15,7 +15,7 @@ from penstock.parsers.text_reader import NO_STOPS, Script, Sink, Stops
 from penstock.parsers.tool.base import MarkedToolParser
 from penstock.parsers.tool_schemas import text_to_json
 
-_STRING = frozenset({"string"})
+STRING = frozenset({"string"})
 NAME_CHARS = re.compile(r"[^<>\"\n]*")
 
 
@@ -37,7 +37,43 @@ class LineHolder:
         self.held = ""
 
 
-class XmlToolParser(MarkedToolParser):
+class TextValueParser(MarkedToolParser):
+    """For forms whose parameters have plain text as values."""
+
+    def _text_value(self, types: frozenset[str], ends: Stops, end: str, wraps_lines: bool = False) -> Script[bool]:
+        """Read a value and the tag that closes it, and write it in its type; False if the text ended inside it.
+
+        Args:
+            types: what the tool's schema allows.
+            ends: tags that end it; `end` is its own, which is read, too.
+            wraps_lines: it stands between two line breaks that are not part of it.
+        """
+        reader, out = self.reader, self.out
+        raw: list[str] = []
+        streams = types == STRING
+        if wraps_lines:
+            yield from reader.literal("\n")
+        if streams:
+            out.arguments('"')
+        sink = LineHolder(self._string_piece if streams else raw.append)
+        found = yield from reader.until(ends, sink)
+        if not (found and wraps_lines):
+            sink.flush()
+        if found == end:
+            reader.skip(len(found))
+        if streams:
+            out.arguments('"' if found else "")
+        elif found:
+            out.arguments(text_to_json("".join(raw), types))
+        else:
+            out.arguments(json.dumps("".join(raw), ensure_ascii=False)[:-1])  # half a value: half a string
+        return bool(found)
+
+    def _string_piece(self, text: str) -> None:
+        self.out.arguments(json.dumps(text, ensure_ascii=False)[1:-1])
+
+
+class XmlToolParser(TextValueParser):
     """For forms with a wrapper (`starts`, `ends`), calls in it, and parameters in those.
 
     A call without its wrapper is read too. Missing closing tags are put up with. Text between the tags is content.
@@ -98,7 +134,7 @@ class XmlToolParser(MarkedToolParser):
             key, types = yield from self._parameter(name)
             out.arguments(f"{before}{json.dumps(key, ensure_ascii=False)}: ")
             before = ", "
-            whole = yield from self._value(types)
+            whole = yield from self._text_value(types, self._value_ends, self.parameter[2], self.wraps_lines)
         if whole and (found or before == ", "):
             out.arguments("{}" if before == "{" else "}")
         out.end_call()
@@ -112,30 +148,4 @@ class XmlToolParser(MarkedToolParser):
         """Read a parameter's name and the end of its tag; its name and types."""
         key = (yield from self.reader.matching(NAME_CHARS)).strip()
         yield from self.reader.literal(self.parameter[1])
-        return key, self.tools.types(tool, key) or _STRING
-
-    def _value(self, types: frozenset[str]) -> Script[bool]:
-        """Read a value and its closing tag; False if the text ended inside it."""
-        reader, out = self.reader, self.out
-        raw: list[str] = []
-        streams = types == _STRING
-        if self.wraps_lines:
-            yield from reader.literal("\n")
-        if streams:
-            out.arguments('"')
-        sink = LineHolder(self._string_piece if streams else raw.append)
-        found = yield from reader.until(self._value_ends, sink)
-        if not (found and self.wraps_lines):
-            sink.flush()
-        if found == self.parameter[2]:
-            reader.skip(len(found))
-        if streams:
-            out.arguments('"' if found else "")
-        elif found:
-            out.arguments(text_to_json("".join(raw), types))
-        else:
-            out.arguments(json.dumps("".join(raw), ensure_ascii=False)[:-1])  # half a value: half a string
-        return bool(found)
-
-    def _string_piece(self, text: str) -> None:
-        self.out.arguments(json.dumps(text, ensure_ascii=False)[1:-1])
+        return key, self.tools.types(tool, key) or STRING
