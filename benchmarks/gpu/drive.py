@@ -92,7 +92,7 @@ class Driver:
         return (time.perf_counter() - start) / steps
 
     def warm_up(self, count: int, seconds: float) -> None:
-        """Decode short requests for a while: kernels are compiled and graphs captured meanwhile."""
+        """Decode short requests for a while: kernels are compiled and steps recorded meanwhile."""
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
             self.prefill(count, ROUND)
