@@ -1,8 +1,8 @@
 """AsyncLLM: the engine as a server sees it, on one asyncio event loop.
 
-Tokenizes and checks requests, sends them to an engine core in a process of its own, and hands outputs to whoever waits
-for them. A dead core ends every open request with an EngineDeadError; `supervisor.py` starts the next one. Everything
-here runs on the loop that `start` was called on; nothing blocks it.
+Tokenizes and checks requests, sends them to an engine core in a process of its own or on a thread, and tells whoever
+waits or listens what comes back. A dead core ends every open request with an EngineDeadError; `supervisor.py` starts
+the next one. Everything here runs on the loop that `start` was called on; nothing blocks it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The engine: requests in, one step at a time, outputs out.
+"""The engine: requests in, steps planned and executed, outputs out.
 
-Owns the scheduler and the executor and nothing else: no threads, no sockets, no text. `core_process.py` runs one behind
-sockets, `sync_engine.py` in the caller's process.
+Owns the scheduler and the executor: no threads, no sockets, no text. Where the executor takes more than one step, the
+next one is planned and issued before the result of the first is read. `core_process.py` runs a core behind sockets,
+`sync_engine.py` in the caller's process.
 """
 
 from __future__ import annotations

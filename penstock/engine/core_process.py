@@ -1,8 +1,8 @@
 """The engine core's process: `python -m penstock.engine.core_process ADDRESS`.
 
-Connects to its front, loads the model it is told to, then runs steps while there is work and sleeps on the socket while
-there is none. Ends when the front says so, on SIGTERM, and at once when its parent is gone: standard input is a pipe
-that the parent holds open.
+Connects to its front, loads the model it is told to, then runs steps while there is work, makes later ones faster while
+there is none, and sleeps on the socket after that. Ends when the front says so, on SIGTERM, and at once when its parent
+is gone: standard input is a pipe that the parent holds open.
 """
 
 from __future__ import annotations

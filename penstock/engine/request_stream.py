@@ -1,6 +1,6 @@
 """RequestStream: the outputs of one open request, for one reader on the event loop.
 
-Waits until the request has something new; ends it in the engine when the reader leaves. Knows neither the core nor the
+Its reader waits, or is told and takes; when it leaves, the request ends in the engine. Knows neither the core nor the
 other requests; `async_engine` makes one per request.
 """
 

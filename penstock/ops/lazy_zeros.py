@@ -1,6 +1,7 @@
 """Large zeroed tensors whose memory is taken page by page, when it is first written. torch.zeros writes all of it.
 
-A KV pool is sized for the worst case and mostly unused: it must cost neither start-up time nor memory.
+A KV pool is sized for the worst case and mostly unused: it must cost no time at the start, and memory only as it is
+used, but for what a server with nothing to do takes ahead (attention/packed.py). Weights are packed where they arrive.
 """
 
 from __future__ import annotations

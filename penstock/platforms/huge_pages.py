@@ -1,4 +1,4 @@
-"""Memory in huge pages for weights, which a thread may touch before they arrive. Imports no torch.
+"""Memory in huge pages, for weights and for keys and values; that of weights may be touched before they arrive.
 
 Getting memory can take longer than filling it: a virtual machine's host may give no more than half a GiB in a second.
 That is why memory is reserved before torch is imported.

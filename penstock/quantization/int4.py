@@ -1,4 +1,4 @@
-"""Weights of 4 bits with a scale for every group of input features; activations of 8 bits, scaled by token and group.
+"""Weights of 4 bits with a scale for every group of input features; on a CPU activations of 8 bits, scaled likewise.
 
 `--quantization int4` makes the weights from any checkpoint, one tensor at a time as it arrives. The head gets 8 bits.
 """

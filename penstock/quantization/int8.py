@@ -1,4 +1,4 @@
-"""Weights of 8 bits with a scale for every output feature; activations of 8 bits with a scale for every token.
+"""Weights of 8 bits with a scale for every output feature; on a CPU activations of 8 bits with a scale for every token.
 
 `--quantization int8` makes the weights from any checkpoint, one tensor at a time as it arrives.
 """

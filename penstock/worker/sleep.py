@@ -1,6 +1,6 @@
 """ParkedWeights: a model's weights in host memory, while the device's is for others.
 
-The tensors stay what they are; the memory behind them is freed and made again. Whatever kept its address (a captured
+The tensors stay what they are; the memory behind them is freed and made again. Whatever kept its address (a recorded
 graph, say) must be dropped before.
 """
 

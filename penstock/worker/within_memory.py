@@ -1,6 +1,7 @@
 """A step for which the device's memory does not suffice: tried again with freed memory given back first, or refused.
 
-Either way the engine goes on.
+The engine goes on either way where steps follow each other. Where they overlap, the second error is that of the whole
+step, and ends the core.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Server-sent events: an iterator of encoded events becomes a streaming answer.
+"""Server-sent events: encoded events become a streaming answer.
 
-Before the first byte an exception is a plain HTTP error; after it an error event. A silent stream gets comments; a
-client that leaves or stops reading ends the iterator. Knows nothing of what the events say.
+Events are waited for, or told of and taken. Before the first byte an exception is a plain HTTP error; after it an error
+event. A silent stream gets comments; a client that leaves or stops reading ends it. Knows nothing of what events say.
 """
 
 from __future__ import annotations
