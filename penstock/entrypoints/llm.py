@@ -7,7 +7,7 @@ for output in llm.generate(["Hello"], SamplingParams(max_tokens=20)):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -17,9 +17,17 @@ from penstock.config.sections import EngineArgs
 from penstock.engine.input_processor import Prompt
 from penstock.engine.sync_engine import SyncEngine
 from penstock.entrypoints.llm_pooling import OfflinePooling
-from penstock.entrypoints.offline_runner import OfflineRunner, Tokenization, one_each
+from penstock.entrypoints.offline_arguments import (
+    Tokenization,
+    conversation_list,
+    one_each,
+    prompt_list,
+    refuse_lora,
+    tokenization,
+)
+from penstock.entrypoints.offline_runner import OfflineRunner
 from penstock.entrypoints.progress_bar import Progress
-from penstock.errors import ClientError, UnsupportedError
+from penstock.errors import ClientError
 from penstock.observability.prometheus import EngineCollector
 from penstock.observability.snapshot import Metric, snapshot
 from penstock.observability.stats import StatsRecorder
@@ -93,9 +101,9 @@ class LLM:
             ClientError: a prompt or parameter is not possible; nothing was generated then.
             KeyboardInterrupt: after the step in which it came; the object stays usable.
         """
-        _refuse_lora(lora_request)
-        how = _tokenization(tokenization_kwargs, Tokenization())
-        return self._runner.run(_listed(prompts), self._params(sampling_params), priority, how, use_tqdm)
+        refuse_lora(lora_request)
+        how = tokenization(tokenization_kwargs, Tokenization())
+        return self._runner.run(prompt_list(prompts), self._params(sampling_params), priority, how, use_tqdm)
 
     def chat(
         self,
@@ -125,7 +133,7 @@ class LLM:
         Returns:
             One output per conversation, in their order.
         """
-        _refuse_lora(lora_request)
+        refuse_lora(lora_request)
         template = self._chat_template.replaced(chat_template, chat_template_content_format)
         texts = [
             template.render(
@@ -135,9 +143,9 @@ class LLM:
                 continue_final_message,
                 chat_template_kwargs=chat_template_kwargs,
             )
-            for conversation in _conversations(messages)
+            for conversation in conversation_list(messages)
         ]
-        how = _tokenization(tokenization_kwargs, Tokenization(add_special_tokens=False))
+        how = tokenization(tokenization_kwargs, Tokenization(add_special_tokens=False))
         return self._runner.run(texts, self._params(sampling_params), priority, how, use_tqdm)
 
     def enqueue(
@@ -152,8 +160,8 @@ class LLM:
         Returns:
             Their ids. `wait_for_completion` gives their outputs.
         """
-        _refuse_lora(lora_request)
-        return self._runner.enqueue(_listed(prompts), self._params(sampling_params), priority, Tokenization())
+        refuse_lora(lora_request)
+        return self._runner.enqueue(prompt_list(prompts), self._params(sampling_params), priority, Tokenization())
 
     def enqueue_chat(
         self,
@@ -164,8 +172,8 @@ class LLM:
         **template_options: Any,
     ) -> list[str]:
         """As `enqueue`, for conversations; `template_options` are those of `ChatTemplate.render`."""
-        _refuse_lora(lora_request)
-        texts = [self._chat_template.render(c, **template_options) for c in _conversations(messages)]
+        refuse_lora(lora_request)
+        texts = [self._chat_template.render(c, **template_options) for c in conversation_list(messages)]
         how = Tokenization(add_special_tokens=False)
         return self._runner.enqueue(texts, self._params(sampling_params), priority, how)
 
@@ -198,10 +206,10 @@ class LLM:
         Raises:
             ClientError: as `generate`; also if so many beams need more log probabilities than `max_logprobs` allows.
         """
-        _refuse_lora(lora_request)
+        refuse_lora(lora_request)
         if concurrency_limit is not None and concurrency_limit < 1:
             raise ClientError("concurrency_limit must be at least 1.", "concurrency_limit")
-        return self._runner.run_beams(_listed(prompts), params, concurrency_limit, use_tqdm)
+        return self._runner.run_beams(prompt_list(prompts), params, concurrency_limit, use_tqdm)
 
     def get_tokenizer(self) -> Tokenizer:
         """The tokenizer.
@@ -311,9 +319,9 @@ class LLM:
         Raises:
             ClientError: a prompt or parameter is not possible, or the model generates; nothing was computed then.
         """
-        _refuse_lora(lora_request)
+        refuse_lora(lora_request)
         pooler = self._pooler(truncate_prompt_tokens, tokenization_kwargs)
-        listed = _listed(prompts)
+        listed = prompt_list(prompts)
         params = one_each(pooling_params, len(listed), "params")
         return pooler.encode(listed, params, pooling_task, use_tqdm)
 
@@ -328,9 +336,9 @@ class LLM:
         tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> list[EmbeddingRequestOutput]:
         """A vector for each prompt: `outputs.embedding`. Arguments are those of `encode`."""
-        _refuse_lora(lora_request)
+        refuse_lora(lora_request)
         pooler = self._pooler(truncate_prompt_tokens, tokenization_kwargs)
-        listed = _listed(prompts)
+        listed = prompt_list(prompts)
         return pooler.embed(listed, one_each(pooling_params, len(listed), "params"), use_tqdm)
 
     def classify(
@@ -344,9 +352,9 @@ class LLM:
         tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> list[ClassificationRequestOutput]:
         """A score for each label and prompt: `outputs.probs`. Arguments are those of `encode`."""
-        _refuse_lora(lora_request)
+        refuse_lora(lora_request)
         pooler = self._pooler(truncate_prompt_tokens, tokenization_kwargs)
-        listed = _listed(prompts)
+        listed = prompt_list(prompts)
         return pooler.classify(listed, one_each(pooling_params, len(listed), "params"), use_tqdm)
 
     def reward(
@@ -390,51 +398,20 @@ class LLM:
             chat_template: Jinja source that makes one text of a query and a document, for models that need it.
             others: as for `encode`.
         """
-        _refuse_lora(lora_request)
+        refuse_lora(lora_request)
         pooler = self._pooler(truncate_prompt_tokens, tokenization_kwargs)
         template = self._chat_template.replaced(chat_template) if chat_template else self._score_template
-        return pooler.score(_listed(data_1), _listed(data_2), pooling_params, template, use_tqdm)
+        return pooler.score(prompt_list(data_1), prompt_list(data_2), pooling_params, template, use_tqdm)
 
     def _params(self, given: SamplingParams | Sequence[SamplingParams] | None) -> Any:
         return self.get_default_sampling_params() if given is None else given
 
     def _pooler(self, keep: int | None, settings: Mapping[str, Any] | None) -> OfflinePooling:
         """What pools, with these settings of the tokenizer."""
-        how = _tokenization(settings, Tokenization(truncate=keep))
+        how = tokenization(settings, Tokenization(truncate=keep))
         return OfflinePooling(
             self.engine,
             self._runner.run_pooling,
             add_special_tokens=how.add_special_tokens,
             truncate=how.truncate,
         )
-
-
-def _listed(prompts: Any) -> Sequence[Prompt]:
-    """A list of prompts, from one prompt or many."""
-    if isinstance(prompts, (str, Mapping)):
-        return [prompts]
-    if not isinstance(prompts, Iterable):
-        raise ClientError(f"prompts must be one prompt or a list of them, not {prompts!r}.", "prompts")
-    listed = list(prompts)
-    return [listed] if listed and all(isinstance(p, int) for p in listed) else listed
-
-
-def _conversations(messages: Sequence[Any]) -> Sequence[Any]:
-    """A list of conversations, from one or many."""
-    several = bool(messages) and not isinstance(messages[0], Mapping)
-    return messages if several else [messages]
-
-
-def _tokenization(given: Mapping[str, Any] | None, default: Tokenization) -> Tokenization:
-    """`tokenization_kwargs`, over a default."""
-    settings = dict(given or {})
-    special = settings.pop("add_special_tokens", default.add_special_tokens)
-    keep = settings.pop("truncate_prompt_tokens", default.truncate)
-    if settings:
-        raise ClientError(f"tokenization_kwargs cannot have {next(iter(settings))!r}.", "tokenization_kwargs")
-    return Tokenization(special, keep)
-
-
-def _refuse_lora(lora_request: object) -> None:
-    if lora_request is not None:
-        raise UnsupportedError("LoRA adapters are not part of this version.", "lora_request")

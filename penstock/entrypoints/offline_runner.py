@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from penstock.engine.input_processor import Prompt
 from penstock.engine.pooling_request import Ids, OpenPooling
 from penstock.engine.request_state import OpenRequest
 from penstock.engine.sync_engine import SyncEngine
 from penstock.entrypoints.interrupt import InterruptBetweenSteps
+from penstock.entrypoints.offline_arguments import Tokenization, one_each
 from penstock.entrypoints.offline_beams import OfflineBeams
 from penstock.entrypoints.progress_bar import Progress, ProgressBar
 from penstock.errors import ClientError
 from penstock.outputs import BeamSearchOutput, PoolingRequestOutput, RequestOutput
 from penstock.params import BeamSearchParams, PoolingParams, RequestOutputKind, SamplingParams
-
-
-class Tokenization(NamedTuple):
-    """How a text becomes ids: with the model's own tokens around it, and cut to how many; -1 for what fits."""
-
-    add_special_tokens: bool = True
-    truncate: int | None = None
 
 
 class OfflineRunner:
@@ -176,12 +169,3 @@ class OfflineRunner:
                     bar.add(request)
         finally:
             bar.close()
-
-
-def one_each(value: Any, count: int, what: str) -> Sequence[Any]:
-    """A value for each of so many prompts, from one for all or a list."""
-    if not isinstance(value, (list, tuple)):
-        return [value] * count
-    if len(value) != count:
-        raise ClientError(f"The lengths of prompts ({count}) and {what} ({len(value)}) must be the same.")
-    return value
