@@ -94,6 +94,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
             "Default sampling values come from %s: %s; --generation-config vllm turns them off.", where, defaults
         )
     scheduler = _scheduler(args, usage, max_model_len, platform, shape.causal)
+    offload_bytes = _offload_bytes(args.cpu_offload_gb, platform)
     return EngineConfig(
         model=ModelConfig(
             model=args.model or hub.BUNDLED_NAME,
@@ -123,7 +124,8 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
         compilation=compilation_config(
             args.compilation_config,
             StepLimits(scheduler.max_num_seqs, scheduler.max_num_batched_tokens, max_model_len),
-            enforce_eager=args.enforce_eager or pooling is not None,  # whose steps are all different
+            # Steps that pool are all different; weights that come and go do so by events, which are not recorded.
+            enforce_eager=args.enforce_eager or pooling is not None or offload_bytes > 0,
             max_seq_len_to_capture=args.max_seq_len_to_capture,
             on_gpu=platform.name == "cuda",
         ),
@@ -133,7 +135,7 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
             attention_backend=envs.ATTENTION_BACKEND if args.attention_backend == "auto" else args.attention_backend,
             batch_invariant=args.batch_invariant or envs.BATCH_INVARIANT,
             sleep_mode=args.enable_sleep_mode,
-            offload_bytes=_offload_bytes(args.cpu_offload_gb, platform),
+            offload_bytes=offload_bytes,
         ),
         structured=structured_config(args.guided_decoding_backend, args.structured_outputs_config),
         pooling=pooling,

@@ -270,8 +270,6 @@ class Worker:
     def _make_forward(self) -> Forward:
         config = self._config.compilation
         run: RunModel = self.model
-        if self._config.device.offload_bytes:
-            return EagerForward(run, self.backend)  # weights come and go, by events that are not recorded
         if config.compiled:
             # Attention differs from step to step, and is kernels of our own.
             self.backend.attend = torch.compiler.disable(self.backend.attend)  # type: ignore[method-assign]
