@@ -11,7 +11,7 @@ import pytest
 
 from penstock import platforms
 from penstock.config import hub
-from penstock.config.engine_config import EngineConfig
+from penstock.config.engine_config import CompilationConfig, EngineConfig
 from penstock.config.options import options_of
 from penstock.config.resolve import resolve
 from penstock.config.sections import EngineArgs
@@ -263,6 +263,14 @@ def test_limits_of_a_step(
     config = resolve(EngineArgs(model=model), usage=usage)
     assert (config.scheduler.max_num_seqs, config.scheduler.max_num_batched_tokens) == (seqs, tokens)
     assert config.cache.block_size == (128 if machine.name == "cpu" else 16)
+
+
+def test_nothing_is_recorded_where_weights_come_and_go(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(Machine("cuda", 24 * GIB), monkeypatch)
+    assert resolve(EngineArgs(model=model), usage="server").compilation.decode_sizes
+    config = resolve(EngineArgs(model=model, cpu_offload_gb=1.5), usage="server")
+    assert config.device.offload_bytes == 3 * GIB // 2
+    assert config.compilation == CompilationConfig()
 
 
 @pytest.mark.parametrize(
