@@ -61,11 +61,18 @@ class BlockPool:
                 self._free.move_to_end(block_id, last=False)
 
     def publish(self, block_id: int, block_hash: bytes) -> None:
-        """Name a block's content. If another block already has that content, this one stays private."""
+        """Name a block's content. If a block in use already has that content, this one stays private; a free one loses
+        its name to it: it would be evicted first, though its content has just been wanted."""
         assert self._refs[block_id] > 0
         assert self._hashes[block_id] is None
-        if self._by_hash.setdefault(block_hash, block_id) == block_id:
-            self._hashes[block_id] = block_hash
+        other = self._by_hash.get(block_hash)
+        if other is not None:
+            if self._refs[other] > 0:
+                return
+            self._hashes[other] = None
+            self._free.move_to_end(other, last=False)
+        self._by_hash[block_hash] = block_id
+        self._hashes[block_id] = block_hash
 
     def find(self, block_hash: bytes) -> int | None:
         """The block with this content, free or in use."""

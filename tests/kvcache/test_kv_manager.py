@@ -96,6 +96,20 @@ def test_an_older_sequence_is_evicted_before_a_newer_one() -> None:
     kv.free(other)
 
 
+def test_what_is_computed_once_more_is_the_newest_in_the_cache() -> None:
+    kv = make(num_blocks=5)
+    again, other = [0, 1, 2, 3], [50, 51, 52, 53]
+    for tokens in (again, other, again):
+        seq, num_cached = run(kv, tokens)
+        assert num_cached == 0  # the last token runs, and so the block
+        kv.free(seq)
+        kv.check_integrity([])
+    third, _ = start(kv, [99] * 12)
+    assert hits(kv, [*again, 9]) == 4
+    assert hits(kv, [*other, 9]) == 0
+    kv.free(third)
+
+
 def test_salts_do_not_meet() -> None:
     kv = make(num_blocks=30)
     tokens = list(range(9))
