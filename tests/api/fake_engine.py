@@ -48,8 +48,8 @@ def config() -> EngineConfig:
 
 
 class FakeEngine:
-    """Knobs: `delay_s` before every output, `ready`, `errored`, `fail_after` outputs of every request, what it `says`,
-    and how many tokens it tells at once (`per_output`)."""
+    """Knobs: `delay_s` before every output, `ready`, `errored`, `fail_after` outputs of every request (`failure` is
+    how), what it `says`, and how many tokens it tells at once (`per_output`)."""
 
     def __init__(self) -> None:
         self.config = config()
@@ -62,6 +62,7 @@ class FakeEngine:
         self.ready = True
         self.errored = False
         self.fail_after: int | None = None
+        self.failure: Exception = EngineError("broken on purpose")
         self.open: set[FakeStream] = set()
         self.submitted: list[tuple[list[int], SamplingParams, dict[str, Any]]] = []
         self.calls: list[str] = []
@@ -201,7 +202,7 @@ class FakeStream:
             raise DeadlineError("The request's deadline passed before it was answered.")
         if self._engine.fail_after is not None and self.sent >= self._engine.fail_after:
             self._end()
-            raise EngineError("broken on purpose")
+            raise self._engine.failure
         first, last = self.sent, min(self._params.max_tokens or 10**9, len(self._sentence))
         self.sent = min(first + self._engine.per_output, last)
         reason = None if self.sent < last else "stop" if last == len(self._sentence) else "length"

@@ -18,6 +18,7 @@ from penstock.entrypoints.openai.app import build_app
 from penstock.entrypoints.openai.front import Front
 from penstock.entrypoints.openai.http_server import HttpServer, uvicorn_settings
 from penstock.entrypoints.openai.sockets import bind
+from penstock.errors import EngineError
 from penstock.observability.stats import StatsRecorder
 
 
@@ -37,6 +38,7 @@ class FakeServer:
     def reset(self) -> None:
         engine = self.engine
         engine.delay_s, engine.fail_after, engine.ready, engine.errored = 0.0, None, True, False
+        engine.failure = EngineError("broken on purpose")
         engine.per_output = 1
         engine.says(SENTENCE)
         self.front.draining = False

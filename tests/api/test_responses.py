@@ -17,6 +17,7 @@ from api.fake_server import FakeServer, fake_server
 from pydantic import BaseModel
 
 from penstock.config.sections import ServerArgs
+from penstock.errors import ClientError
 from servers import RunningServer, run_server
 
 Json = dict[str, Any]
@@ -373,6 +374,14 @@ def test_a_failure(fake: FakeServer) -> None:
     background = post(fake, background=True).json()["id"]
     until(lambda: fake.http.get(f"/v1/responses/{background}").json()["status"] == "failed")
     assert not fake.engine.open
+
+
+def test_a_request_whose_fault_shows_late(fake: FakeServer) -> None:
+    fake.engine.fail_after = 0
+    fake.engine.failure = ClientError("The answer could not go on: too complex.", "structured_outputs")
+    assert post(fake).status_code == 400
+    error = events(post(fake, stream=True))[-1]["response"]["error"]
+    assert error == {"code": "invalid_prompt", "message": "The answer could not go on: too complex."}
 
 
 BAD: list[tuple[Json, int, str]] = [

@@ -5,6 +5,7 @@ The same for a response that is waited for, streamed, or made in the background.
 
 from __future__ import annotations
 
+import http
 import time
 from collections.abc import AsyncIterator
 
@@ -83,7 +84,10 @@ class Run:
 
     def fail(self, error: BaseException) -> list[bytes]:
         """It failed; the last events."""
-        self._response.error = ResponseFailure("server_error", error_object(error).message)
+        told = error_object(error)
+        # "invalid_prompt" is what clients know for a request that is itself at fault.
+        code = "invalid_prompt" if told.code < http.HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
+        self._response.error = ResponseFailure(code, told.message)
         return self._end("failed")
 
     def cancel(self) -> list[bytes]:
