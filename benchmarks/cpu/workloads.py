@@ -116,6 +116,8 @@ class Runner:
             first = self._timed(longer, 1)
             again = [[*p[:-1], p[-1] ^ 1] for p in longer]
             seconds = self._timed(again, steps + 1) - first
+        if seconds <= 0:
+            raise RuntimeError(f"{steps} steps more took {seconds:.2f} s: one of both runs was disturbed")
         return len(base) * steps / seconds
 
     def _w6(self) -> float:
