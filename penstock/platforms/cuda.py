@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from penstock import envs
 from penstock.errors import StartError
@@ -23,6 +24,7 @@ BFLOAT16_FROM = (8, 0)
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 HOST_THREADS = 8  # what is left to the host are copies from files, which more than these do not make faster
 STAGE_BYTES = 32 << 20  # of each of the two buffers that weights pass through
+FULL = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class CudaPlatform(Platform):
@@ -193,6 +195,8 @@ class CudaDevice(Device):
         self._device = torch.device("cuda", index)
         self._side = torch.cuda.Stream(self._device)
         self._pool: Any = None
+        self._graphs: WeakSet[CudaGraph] = WeakSet()  # those that share it
+        self._broken: list[Any] = []  # recordings that could not be ended
         self._graph_bytes = 0
         self._stages: list[tuple[Any, Any]] = []  # pinned buffers and when each is free again
         self._next_stage = 0
@@ -254,13 +258,17 @@ class CudaDevice(Device):
         return self._stages[self._next_stage]
 
     def graph(self, work: Callable[[Pause], None]) -> Graph:
-        work(run_now)  # compiles and loads kernels, which cannot be done while recording
         self.synchronize()
-        if self._pool is None:
-            self._pool = self._torch.cuda.graph_pool_handle()
         before, _ = self.memory()
         with self._torch.cuda.stream(self._side):
+            # Compiles and loads kernels, which cannot be done while recording. In the stream that records, so that what
+            # the library of products keeps for each stream comes from ordinary memory, and not from that of graphs.
+            work(run_now)
+            self.synchronize()
+            if not self._graphs:  # torch takes no pool again that was left by all graphs
+                self._pool = self._torch.cuda.graph_pool_handle()
             graph = self._record(work)
+        self._graphs.add(graph)
         self._graph_bytes += max(0, before - self.memory()[0])
         return graph
 
@@ -276,24 +284,33 @@ class CudaDevice(Device):
 
         def end(outside: Callable[[], None]) -> None:
             nonlocal piece
-            ended, piece = piece, None
-            ended.capture_end()
-            graph.pieces.append((ended, outside))
+            piece.capture_end()
+            graph.pieces.append((piece, outside))
+            piece = None
 
         def pause(outside: Callable[[], None]) -> None:
             end(outside)
             begin()
 
-        begin()
         try:
+            begin()
             work(pause)
+            end(lambda: None)
         except BaseException:  # boundary: whatever it is, the recording must end
             if piece is not None:
-                with suppress(RuntimeError):  # it says that the recording is broken, and not by what
-                    piece.capture_end()
+                self._end_broken(piece)
             raise
-        end(lambda: None)
         return graph
+
+    def _end_broken(self, piece: Any) -> None:
+        """End a recording that failed, whose memory nobody will use."""
+        try:
+            piece.capture_end()
+        except RuntimeError:  # it says that the recording is broken, and not by what
+            # Torch then leaves its allocators believing that it goes on: they would give no memory back any more.
+            with suppress(RuntimeError, AttributeError):
+                self._torch._C._cuda_endAllocateToPool(self._device.index, self._pool)
+            self._broken.append(piece)  # the allocator of host memory asks it still
 
     def compile(self, function: Function) -> Function:
         return compiled(function)
@@ -302,7 +319,10 @@ class CudaDevice(Device):
         return self._graph_bytes
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        return isinstance(error, self._torch.OutOfMemoryError)
+        if isinstance(error, self._torch.OutOfMemoryError):
+            return True
+        # Said by those that take memory beside torch's allocator: libraries, and whoever loads kernels.
+        return isinstance(error, RuntimeError) and any(word in str(error) for word in FULL)
 
     def give_back(self) -> None:
         self._torch.cuda.empty_cache()

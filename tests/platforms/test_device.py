@@ -81,6 +81,21 @@ def test_a_failure_while_recording_is_the_callers(device: Device) -> None:
     assert x.tolist() == [7.0, 7.0]
 
 
+def test_graphs_are_recorded_again_when_all_have_gone(device: Device) -> None:
+    x = torch.zeros(2, device=device.torch_device)
+
+    def work(pause: Pause) -> None:
+        x.copy_(x * 2 + 1)
+
+    for _ in range(2):
+        device.graph(work)
+        device.give_back()
+    graph = device.graph(work)
+    x.fill_(3.0)
+    graph.replay()
+    assert x.tolist() == [7.0, 7.0]
+
+
 def test_copies_in_and_out(device: Device) -> None:
     host = torch.arange(1000)
     there = device.copy_in(host)
