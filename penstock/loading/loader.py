@@ -14,6 +14,7 @@ from torch import nn
 from penstock.errors import StartError
 from penstock.loading.mapping import Copy, Finished, Slots
 from penstock.loading.sources import WeightFile, weight_files
+from penstock.quantization.slot import Slot
 
 LOAD_FORMATS = ("auto", "safetensors", "pt", "dummy")
 DUMMY_SPREAD = 0.02  # standard deviation of made-up weights
@@ -42,7 +43,7 @@ def load_weights(
     slots = Slots.of(model)
     with torch.inference_mode():
         if load_format == "dummy":
-            _make_up(slots)
+            _make_up(slots, _device_of(slots))
         else:
             _read(slots, weight_files(model_dir, load_format), on_progress or (lambda share: None), copy)
         for module in model.modules():
@@ -64,10 +65,16 @@ def _read(slots: Slots, files: list[WeightFile], on_progress: Callable[[float], 
             on_progress(min(done / total, 0.99))  # 1 is for the finished layers
 
 
-def _make_up(slots: Slots) -> None:
-    """Random matrices, the same for a name every time; norms of one, biases of zero."""
+def _device_of(slots: Slots) -> torch.device:
+    """Where the model lies, by its norms if nothing else is a plain tensor."""
+    return next((slot.device for slot in slots.wanted.values() if isinstance(slot, torch.Tensor)), torch.device("cpu"))
+
+
+def _make_up(slots: Slots, device: torch.device) -> None:
+    """Random matrices, the same for a name every time; norms of one, biases of zero. Made where the model lies: billions
+    of random numbers take a CPU minutes."""
     for name, slot in slots.wanted.items():
-        made = slot if isinstance(slot, torch.Tensor) else torch.empty(slot.shape, dtype=slot.dtype)
+        made = slot if isinstance(slot, torch.Tensor) else torch.empty(slot.shape, dtype=_random_dtype(slot), device=device)
         generator = torch.Generator(device=made.device).manual_seed(zlib.crc32(name.encode()))
         if not made.is_floating_point():
             limits = torch.iinfo(made.dtype)
@@ -77,4 +84,9 @@ def _make_up(slots: Slots) -> None:
         else:
             made.fill_(1.0 if name.endswith(".weight") else 0.0)
         if made is not slot:
-            slot.copy_(made)
+            slot.copy_(made.to(slot.dtype))
+
+
+def _random_dtype(slot: torch.Tensor | Slot) -> torch.dtype:
+    """Torch has no random numbers of 8-bit floating point types."""
+    return torch.float32 if slot.is_floating_point() and slot.dtype.itemsize == 1 else slot.dtype

@@ -26,10 +26,12 @@ class Fp8Matrix(ABC):
 
     Attributes:
         group, groups: input features that share a scale, and how often that makes for a row.
+        device: where it lies.
     """
 
     n: int
     k: int
+    device: torch.device
     group: int
     groups: int
 
@@ -56,7 +58,7 @@ class WidenedFp8Matrix(Fp8Matrix):
     """The products of these numbers in the model's type, on the CPU."""
 
     def __init__(self, n: int, k: int, group: int, dtype: torch.dtype, device: torch.device):
-        self.n, self.k = n, k
+        self.n, self.k, self.device = n, k, device
         self.group = group or k
         self.groups = -(-k // self.group)
         self.matrix: Matrix = new_matrix(n, k, dtype, device)

@@ -31,6 +31,8 @@ class IntMatrix:
         scale_dtype: what the scales of 4-bit numbers are kept in; those of 8 bits are float32.
     """
 
+    device = torch.device("cpu")
+
     def __init__(self, n: int, k: int, bits: int, group: int = 0, scale_dtype: torch.dtype = torch.float32):
         assert k <= MAX_DEPTH, f"{k} input features"
         assert (group in GROUPS) if bits == 4 else scale_dtype is torch.float32
@@ -180,7 +182,7 @@ def quantize_weight(
     n, k = weight_NK.shape
     group, levels = group or k, LEVELS[bits]
     groups = -(-k // group)
-    if kernels.native is None:
+    if kernels.native is None or not weight_NK.is_cpu:
         return quantize_weight_twin(weight_NK, group, levels, scale_dtype)
     weight_NK = weight_NK.contiguous()
     numbers_NK = torch.empty(n, k, dtype=torch.int8)

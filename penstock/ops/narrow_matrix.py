@@ -39,7 +39,7 @@ class NarrowMatrix:
         batch_invariant: bool,
     ):
         assert group or bits == 8
-        self.n, self.k, self.bits = n, k, bits
+        self.n, self.k, self.bits, self.device = n, k, bits, device
         self._grouped = group > 0
         self.group = group or k
         self.groups = -(-k // self.group)

@@ -60,7 +60,7 @@ class QuantizingSlot(Slot):
         self._first = first
 
     def copy_(self, source: torch.Tensor) -> None:
-        numbers_NK, scales_N1 = quantize_fp8(source)
+        numbers_NK, scales_N1 = quantize_fp8(source.to(self._matrix.device))
         self._matrix.put_numbers(self._first, numbers_NK)
         self._matrix.put_scales(self._first, scales_N1)
 

@@ -15,6 +15,8 @@ from penstock.ops.narrow_matrix import NarrowMatrix
 from penstock.quantization.base import LinearLayer, LinearMethod
 from penstock.quantization.slot import Slot
 
+_ROWS_ON_DEVICE = 8192  # bounds the memory that quantizing a head takes beside the weights
+
 
 class Int8Linear(LinearMethod):
     """Every product, the head's included, in 8 bits."""
@@ -48,12 +50,15 @@ class QuantizingSlot(Slot):
         self._first = first
 
     def copy_(self, source: torch.Tensor) -> None:
-        matrix = self._matrix
+        matrix, count = self._matrix, source.shape[0]
         if source.dtype is torch.float64:
             source = source.float()
-        numbers_NK, scales_NG = quantize_weight(source, matrix.bits, matrix.group, matrix.scale_dtype)
-        matrix.put_numbers(self._first, numbers_NK)
-        matrix.put_scales(self._first, scales_NG)
+        at_once = count if matrix.device.type == "cpu" else _ROWS_ON_DEVICE
+        for start in range(0, count, at_once):
+            rows_NK = source[start : start + at_once].to(matrix.device)
+            numbers_NK, scales_NG = quantize_weight(rows_NK, matrix.bits, matrix.group, matrix.scale_dtype)
+            matrix.put_numbers(self._first + start, numbers_NK)
+            matrix.put_scales(self._first + start, scales_NG)
 
 
 def quantizing_slots(layer: LinearLayer) -> dict[str, torch.Tensor | Slot]:

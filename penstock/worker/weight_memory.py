@@ -6,6 +6,7 @@ Models and layers know nothing of it; what they hold is found by following their
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 
 
 def tensors_of(*roots: object) -> Iterator[torch.Tensor]:
-    """Every tensor that is reachable from these through attributes, lists, tuples and mappings; each once."""
+    """Every tensor that is reachable from these through attributes, lists, tuples, mappings and arguments that are bound
+    to functions; each once."""
     seen: set[int] = set()
     left: list[object] = list(roots)
     while left:
@@ -27,6 +29,8 @@ def tensors_of(*roots: object) -> Iterator[torch.Tensor]:
             left += reversed(list(found.values()))
         elif isinstance(found, (list, tuple, set)):
             left += reversed(list(found))
+        elif isinstance(found, partial):
+            left += reversed([*found.args, *found.keywords.values()])
         elif isinstance(found, torch.nn.Module) or _is_plain_object(found):
             left += reversed(vars(found).values())
 

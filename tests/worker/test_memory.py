@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from penstock.worker.capacity import GIB
 from penstock.worker.forward import Forward
 from penstock.worker.largest_step import largest_step
 from penstock.worker.offload import Offloaded, OffloadedLayers
+from penstock.worker.weight_memory import tensors_of
 
 
 class BoxedDevice(CpuDevice):
@@ -143,6 +146,13 @@ def test_every_layer_finds_its_own_weights(count: int) -> None:
     assert moved.count == count
     for _ in range(3):
         assert torch.equal(run(), before)
+
+
+def test_tensors_that_are_bound_to_functions_are_found() -> None:
+    numbers, scales = torch.zeros(4), torch.ones(2)
+    layer = torch.nn.Module()
+    layer.product = partial(torch.mul, SimpleNamespace(numbers=numbers), other=scales)
+    assert [id(t) for t in tensors_of(layer)] == [id(numbers), id(scales)]
 
 
 def test_a_pool_that_is_too_large_is_said_so() -> None:
