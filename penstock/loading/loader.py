@@ -71,10 +71,13 @@ def _device_of(slots: Slots) -> torch.device:
 
 
 def _make_up(slots: Slots, device: torch.device) -> None:
-    """Random matrices, the same for a name every time; norms of one, biases of zero. Made where the model lies: billions
-    of random numbers take a CPU minutes."""
+    """Random matrices, the same for a name every time; norms of one, biases of zero.
+
+    Args:
+        device: where they are made; billions of random numbers take a CPU minutes.
+    """
     for name, slot in slots.wanted.items():
-        made = slot if isinstance(slot, torch.Tensor) else torch.empty(slot.shape, dtype=_random_dtype(slot), device=device)
+        made = slot if isinstance(slot, torch.Tensor) else _empty_like(slot, device)
         generator = torch.Generator(device=made.device).manual_seed(zlib.crc32(name.encode()))
         if not made.is_floating_point():
             limits = torch.iinfo(made.dtype)
@@ -87,6 +90,7 @@ def _make_up(slots: Slots, device: torch.device) -> None:
             slot.copy_(made.to(slot.dtype))
 
 
-def _random_dtype(slot: torch.Tensor | Slot) -> torch.dtype:
-    """Torch has no random numbers of 8-bit floating point types."""
-    return torch.float32 if slot.is_floating_point() and slot.dtype.itemsize == 1 else slot.dtype
+def _empty_like(slot: Slot, device: torch.device) -> torch.Tensor:
+    """Of a type that torch has random numbers of: of 8-bit floating point types it has none."""
+    has_none = slot.is_floating_point() and slot.dtype.itemsize == 1
+    return torch.empty(slot.shape, dtype=torch.float32 if has_none else slot.dtype, device=device)

@@ -5,7 +5,7 @@ A row in which all that a mask allows is forbidden already gets equal logits for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,23 @@ from penstock.ops import triton as triton_ops
 _NEGATIVE_INFINITY = -0x800000  # its bits in float32, as an integer
 
 
-def apply_token_mask(logits_SV: torch.Tensor, rows_R: Sequence[int], masks_RW: npt.NDArray[np.int32]) -> None:
+def apply_token_mask(
+    logits_SV: torch.Tensor,
+    rows_R: Sequence[int],
+    masks_RW: npt.NDArray[np.int32],
+    copy_in: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> None:
     """Change float32 `logits_SV` in place.
 
     Args:
         rows_R: the row of each mask.
         masks_RW: int32, W = ceil(V / 32); bit i of word w stands for token 32 * w + i.
+        copy_in: gives a tensor of the host, which nobody will change, as one that lies where the logits do, without
+            waiting for them. None waits.
     """
     if triton_ops.wanted(logits_SV):
-        index_R = torch.tensor(rows_R, dtype=torch.int64).to(logits_SV.device, non_blocking=True)
-        words_RW = torch.from_numpy(masks_RW).to(logits_SV.device, non_blocking=True)
+        copy_in = copy_in or (lambda tensor: tensor.to(logits_SV.device))
+        index_R, words_RW = copy_in(torch.tensor(rows_R, dtype=torch.int64)), copy_in(torch.from_numpy(masks_RW))
         triton_ops.load("penstock.ops.triton.token_mask:apply_token_mask")(logits_SV, index_R, words_RW)
         return
     if not logits_SV.is_cpu:

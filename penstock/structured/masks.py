@@ -14,7 +14,7 @@ from penstock.observability.logging import get_logger
 from penstock.ops.token_mask import apply_token_mask
 from penstock.params import SamplingParams
 from penstock.sampling.history import RowHistory
-from penstock.sampling.logits_processors import LogitsProcessor
+from penstock.sampling.logits_processors import CopyIn, LogitsProcessor
 from penstock.scheduler.plan import NewRow, StepPlan
 from penstock.structured.base import GrammarError, mask_words
 from penstock.structured.constraint import Constraint
@@ -62,8 +62,12 @@ class Constraints:
             if new.params.structured_outputs is not None or new.params.thinking is not None:
                 self._of_request[new.request_id] = self._started(new)
 
-    def masks(self, request_ids_S: Sequence[str]) -> list[LogitsProcessor]:
-        """What forbids tokens to these rows of a step's logits; empty if none of them is constrained."""
+    def masks(self, request_ids_S: Sequence[str], copy_in: CopyIn | None = None) -> list[LogitsProcessor]:
+        """What forbids tokens to these rows of a step's logits; empty if none of them is constrained.
+
+        Args:
+            copy_in: of the device where the logits are, see `apply_token_mask`.
+        """
         if not self._of_request:
             return []
         rows = [row for row, request_id in enumerate(request_ids_S) if request_id in self._of_request]
@@ -78,7 +82,7 @@ class Constraints:
             except GrammarError as e:  # a row that allows nothing ends its request, and no other
                 self._fail(request_ids_S[row], e)
                 mask_W.fill(0)
-        return [TokenMask(rows, masks_RW)]
+        return [TokenMask(rows, masks_RW, copy_in)]
 
     def accept(self, request_ids_S: Sequence[str], token_ids_S: npt.NDArray[np.int64]) -> list[int]:
         """Advance by the sampled tokens, negative ones are none; the rows whose answers are complete."""
@@ -131,11 +135,13 @@ class TokenMask(LogitsProcessor):
     Args:
         rows: which rows of the logits are constrained.
         masks_RW: int32, as in `structured/base.py`.
+        copy_in: see `apply_token_mask`.
     """
 
-    def __init__(self, rows: list[int], masks_RW: npt.NDArray[np.int32]):
+    def __init__(self, rows: list[int], masks_RW: npt.NDArray[np.int32], copy_in: CopyIn | None = None):
         self._rows = rows
         self._masks_RW = masks_RW
+        self._copy_in = copy_in
 
     def apply(self, logits_SV: torch.Tensor, rows: RowHistory) -> None:
-        apply_token_mask(logits_SV, self._rows, self._masks_RW)
+        apply_token_mask(logits_SV, self._rows, self._masks_RW, self._copy_in)

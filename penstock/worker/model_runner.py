@@ -157,7 +157,8 @@ class ModelRunner:
         slots_S = rows.slots_R[rows.sampling]
         masks: Sequence[LogitsProcessor] = ()
         if self._constraints is not None:
-            masks = self._constraints.masks([results[row].request_id for row in rows.sampling.tolist()])
+            sampling_ids = [results[row].request_id for row in rows.sampling.tolist()]
+            masks = self._constraints.masks(sampling_ids, self._device.copy_in)
         drawn = self._sampler.sample(logits_SV, self._batch.params(slots_S), self._batch.history(slots_S), masks)
         sampling = None
         if self._ahead is not None:

@@ -14,8 +14,8 @@ import torch
 
 
 def tensors_of(*roots: object) -> Iterator[torch.Tensor]:
-    """Every tensor that is reachable from these through attributes, lists, tuples, mappings and arguments that are bound
-    to functions; each once."""
+    """Every tensor that is reachable from these through attributes, lists, tuples, mappings and arguments bound to
+    functions; each once."""
     seen: set[int] = set()
     left: list[object] = list(roots)
     while left:

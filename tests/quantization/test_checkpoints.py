@@ -128,9 +128,11 @@ def test_plain_numbers_are_not_taken_for_packed_ones(tmp_path: Path) -> None:
         load(write(tmp_path, tensors, quantization_config=quantization_config(8)))
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_dummy_weights(bits: int, tmp_path: Path) -> None:
-    folder = write(tmp_path, plain_weights(), quantization_config=quantization_config(bits))
+@pytest.mark.parametrize(
+    "config", [quantization_config(8), quantization_config(4), fp8_config("channel")], ids=["int8", "int4", "fp8"]
+)
+def test_dummy_weights(config: dict, tmp_path: Path) -> None:
+    folder = write(tmp_path, plain_weights(), quantization_config=config)
     model = build(read_shape(str(folder)), BuildContext(torch.bfloat16, torch.device("cpu"), 256))
     load_weights(model, "", "dummy")
     assert logits(model, folder).isfinite().all()
