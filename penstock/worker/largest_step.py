@@ -1,4 +1,4 @@
-"""The plan of the largest step that an engine may run, for measuring what it takes. What it computes means nothing."""
+"""Plans of the largest steps that an engine may run, for measuring what they take. What they compute means nothing."""
 
 from __future__ import annotations
 
@@ -20,3 +20,13 @@ def largest_step(max_num_seqs: int, max_num_batched_tokens: int, max_model_len: 
         plan.new.append(NewRow(str(i), [0] * count, count, params))
         plan.rows.append(Row(str(i), 0, count, list(range(1, 1 + -(-count // block_size))), samples=True))
     return plan
+
+
+def step_behind(plan: StepPlan, max_model_len: int, block_size: int) -> StepPlan:
+    """One more token for each of its rows that may get longer, while its results have not been read."""
+    behind = StepPlan(plan.step + 1, [], [], [])
+    for row in plan.rows:
+        end = row.num_computed + row.num_tokens
+        if end < max_model_len:
+            behind.rows.append(Row(row.request_id, end, 1, [1] if end % block_size == 0 else [], samples=True))
+    return behind

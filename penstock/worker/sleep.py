@@ -24,6 +24,7 @@ class ParkedWeights:
     @torch.inference_mode()
     def __init__(self, device: Device, holders: tuple[object, ...]):
         self._device = device
+        device.synchronize()  # layers that are brought from host memory may be on their way
         self._kept: list[tuple[torch.UntypedStorage, torch.Tensor]] = []
         for storage in storages_of(*holders):
             if storage.device == device.torch_device or storage.device.type == device.torch_device.type:

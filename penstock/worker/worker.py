@@ -33,7 +33,7 @@ from penstock.tokenizers.tokenizer import Tokenizer
 from penstock.worker.capacity import KVCapacity, KVDemand, MemoryUse, cpu_budget, gib, gpu_budget, size_pool
 from penstock.worker.forward import EagerForward, Forward, RunModel
 from penstock.worker.graphs import GraphForward, GraphLimits
-from penstock.worker.largest_step import largest_step
+from penstock.worker.largest_step import largest_step, step_behind
 from penstock.worker.model_runner import ModelRunner
 from penstock.worker.offload import OffloadedLayers
 from penstock.worker.out_of_memory import TOO_LARGE_POOL, TOO_LARGE_STEP, TOO_LARGE_WEIGHTS, memory_needed
@@ -181,7 +181,8 @@ class Worker:
         return MemoryUse(total, weights, activations, graphs, total - free - weights)
 
     def _largest_step(self) -> int:
-        """Run it once, on a KV pool that is just large enough; the bytes that it takes beside that pool."""
+        """Run it once, on a KV pool that is just large enough, with as many steps open behind it as may be; the bytes
+        that they take beside that pool."""
         limits, most = self._config.scheduler, self._config.model.max_model_len
         plan = largest_step(limits.max_num_seqs, limits.max_num_batched_tokens, most, self.backend.block_size)
         self.backend.allocate(1 + max(len(row.new_block_ids) for row in plan.rows))
@@ -189,7 +190,12 @@ class Worker:
         before, _ = self.device.memory()
         self._start_runner()
         assert self._runner is not None
-        self._runner.execute(plan)
+        steps = [self._runner.start(plan)]
+        for _ in range(1, self.max_in_flight):
+            plan = step_behind(plan, most, self.backend.block_size)
+            steps.append(self._runner.start(plan))
+        for step in steps:
+            self._runner.finish(step)
         self.device.synchronize()
         after, _ = self.device.memory()  # what was freed since is kept for reuse, so this is the peak
         self._runner = None

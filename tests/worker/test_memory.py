@@ -75,9 +75,10 @@ def boxed() -> Iterator[None]:
     del platforms.PLATFORMS._entries["boxed"]
 
 
-def test_the_largest_step_is_tried_out_and_leaves_nothing(boxed: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_flight", [1, 2])
+def test_the_largest_step_is_tried_out_and_leaves_nothing(boxed: None, tmp_path: Path, in_flight: int) -> None:
     def run(made: Any) -> Any:
-        executor = executors.get("uni")(made)
+        executor = executors.get("uni")(made, in_flight)
         executor.initialize(lambda what, done: None)
         capacity = executor.kv_capacity()
         executor.allocate_kv(20)
