@@ -188,7 +188,7 @@ class Worker:
         self.backend.allocate(1 + max(len(row.new_block_ids) for row in plan.rows))
         self.device.give_back()
         before, _ = self.device.memory()
-        self._start_runner()
+        self._start_runner(records=False)
         assert self._runner is not None
         steps = [self._runner.start(plan)]
         for _ in range(1, self.max_in_flight):
@@ -215,7 +215,7 @@ class Worker:
         size = gib(self._num_blocks * self.backend.bytes_per_block())
         return f"{size} were taken for the KV cache"
 
-    def _start_runner(self) -> None:
+    def _start_runner(self, records: bool = True) -> None:
         self._runner = ModelRunner(
             self.model,
             self.backend,
@@ -223,7 +223,7 @@ class Worker:
             self.device,
             self._constraints,
             self._pooler,
-            self._make_forward(),
+            self._make_forward(records),
             overlaps=self.max_in_flight > 1,
             packs=self.max_in_flight > 1 or self.device.has_own_memory,
         )
@@ -273,14 +273,14 @@ class Worker:
             self._start_runner()
             logger.info("Awake.")
 
-    def _make_forward(self) -> Forward:
+    def _make_forward(self, records: bool) -> Forward:
         config = self._config.compilation
         run: RunModel = self.model
         if config.compiled:
             # Attention differs from step to step, and is kernels of our own.
             self.backend.attend = torch.compiler.disable(self.backend.attend)  # type: ignore[method-assign]
             run = self.device.compile(self.model.forward)
-        if not config.decode_sizes and not config.mixed_sizes:
+        if not records or not (config.decode_sizes or config.mixed_sizes):
             return EagerForward(run, self.backend)
         _, total = self.device.memory()
         limits = GraphLimits(config.decode_sizes, config.mixed_sizes, config.max_context, int(total * GRAPH_SHARE))
