@@ -92,7 +92,11 @@ class Driver:
         return (time.perf_counter() - start) / steps
 
     def warm_up(self, count: int, seconds: float) -> None:
-        """Decode short requests for a while: kernels are compiled and steps recorded meanwhile."""
+        """Record graphs, which would take some of the time of steps that are measured; then decode short requests for a
+        while, so that all kernels are compiled."""
+        until = time.perf_counter() + seconds
+        while self.executor.idle() and time.perf_counter() < until:
+            pass
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
             self.prefill(count, ROUND)
