@@ -326,6 +326,8 @@ class CudaDevice(Device):
 
     def give_back(self) -> None:
         self._torch.cuda.empty_cache()
+        with suppress(AttributeError):  # what weights were parked in, too
+            self._torch._C._host_emptyCache()
 
     def host_tensor(self, num_bytes: int) -> Any:
         return self._torch.empty(num_bytes, dtype=self._torch.uint8, pin_memory=True)

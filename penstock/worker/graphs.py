@@ -227,8 +227,10 @@ class MixedGraphs(Graphs):
         b.token_ids_T[:tokens].copy_(token_ids_T)
         b.positions_T[:tokens].copy_(step.positions_T)
         running.tokens, running.attention = tokens, self._backend.bind(step)
-        self._graphs[size].replay()
-        running.attention = None
+        try:
+            self._graphs[size].replay()
+        finally:
+            running.attention = None  # recording must not call that of a step that failed: it writes to its blocks
         return b.hidden_TH[:tokens]
 
 

@@ -264,6 +264,7 @@ class Worker:
             elif self._parked is not None:
                 self._parked.restore()
             self._parked = None
+            self.device.give_back()
             self._missing.discard("weights")
         if "kv_cache" in parts:
             with memory_needed(self.device, self._kv_words(), "Another program may have taken it."):
