@@ -66,7 +66,7 @@ class VarlenAttention(TritonPagedAttention):
         if not meta.longer:
             return meta
         lens = [c if q > 1 else 0 for q, c in zip(step.query_lens, step.context_lens, strict=True)]
-        lens_R = torch.tensor(lens, dtype=torch.int32, device=self.device)
+        lens_R = torch.tensor(lens, dtype=torch.int32).pin_memory().to(self.device, non_blocking=True)
         block_K = offset_K = None
         if "block_table" in PARAMETERS and self.block_size % PAGE == 0:
             keys: dict[str, Any] = {"cu_seq_k": None, "seqused_k": lens_R, "block_table": meta.tables_RB}

@@ -28,6 +28,7 @@ from penstock.worker.tokens_ahead import Sampling, TokensAhead
 
 # Dimensions in tensor names: T running tokens, S rows that sample, H hidden size, V vocabulary.
 LOGITS_AT_ONCE = 1 << 20  # for logprobs of prompts: they stay in the cache and are reused
+LOGITS_ON_DEVICE = 1 << 26  # the same where each product reads the head from memory anyway
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,8 @@ class ModelRunner:
 
     def _logprobs_of(self, hidden_PH: torch.Tensor, targets_P: torch.Tensor, num_top: int) -> list[TokenLogprobs]:
         found: list[TokenLogprobs] = []
-        step = max(1, LOGITS_AT_ONCE // self._vocab_size)
+        at_once = LOGITS_ON_DEVICE if self._device.has_own_memory else LOGITS_AT_ONCE
+        step = max(1, at_once // self._vocab_size)
         for start in range(0, len(targets_P), step):
             logits_PV = self._model.logits(hidden_PH[start : start + step])
             num_top_P = np.full(logits_PV.shape[0], num_top, np.int64)
