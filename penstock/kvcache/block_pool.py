@@ -81,6 +81,13 @@ class BlockPool:
     def is_free(self, block_id: int) -> bool:
         return self._refs[block_id] == 0
 
+    def forget(self, block_id: int) -> None:
+        """What this block holds, if anything, can be found no more."""
+        block_hash = self._hashes[block_id]
+        if block_hash is not None:
+            del self._by_hash[block_hash]
+            self._hashes[block_id] = None
+
     def forget_contents(self) -> None:
         """Nothing that was published can be found any more."""
         self._by_hash.clear()

@@ -101,6 +101,12 @@ class KVCacheManager:
             self._pool.publish(seq.block_ids[i], seq.block_hashes[i])
         seq.publish_at = (end + 1) * self.block_size
 
+    def retract(self, seq: KVSequence, num_computed: int) -> None:
+        """Only the first `num_computed` tokens have been computed after all: no more of them is shared, ever."""
+        for block_id in seq.block_ids[num_computed // self.block_size :]:
+            self._pool.forget(block_id)
+        seq.publish_at = NEVER
+
     def free(self, seq: KVSequence) -> None:
         """Take all blocks from `seq`. Its last block is evicted first: a prefix is useful without its end."""
         for block_id in reversed(seq.block_ids):

@@ -133,10 +133,15 @@ class RowResult(msgspec.Struct, array_like=True, gc=False):
 
 
 class StepResult(msgspec.Struct, array_like=True, gc=False):
-    """Results of the plan with the same step number, in the order of its rows."""
+    """Results of the plan with the same step number, in the order of its rows.
+
+    Attributes:
+        computed: false if memory did not suffice for it: the keys and values of its tokens are not there.
+    """
 
     step: int
     rows: list[RowResult]
+    computed: bool = True
 
 
 class EngineOutput(msgspec.Struct, array_like=True, gc=False):

@@ -346,6 +346,8 @@ class Scheduler:
             if request.state is State.ENDED:
                 continue  # while the step ran
             if got.error is not None or got.pooled is not None:
+                if not result.computed:
+                    self.kv.retract(request, row.num_computed)
                 outputs.append(output_without_tokens(request, got))
                 self._end(request)
                 ended += 1

@@ -43,7 +43,8 @@ def run_or_refuse(run: Callable[[StepPlan], StepResult], plan: StepPlan, device:
             raise
         text = explain(device, e, describe(plan), TOO_LARGE_STEP)
         logger.error("%s Its %d requests fail.", text, len(plan.rows))
-        return StepResult(plan.step, [RowResult(row.request_id, [], error=text) for row in plan.rows])
+        failed = [RowResult(row.request_id, [], error=text) for row in plan.rows]
+        return StepResult(plan.step, failed, computed=False)
 
 
 def describe(plan: StepPlan) -> str:

@@ -315,6 +315,19 @@ def test_a_failing_row_ends_alone() -> None:
     assert set(step(scheduler)[0]) == {"b"}
 
 
+def test_nothing_is_shared_of_a_step_that_was_not_computed() -> None:
+    scheduler = make(max_num_batched_tokens=8)
+    scheduler.add(request("a", 20))
+    assert step(scheduler)[0] == {"a": 8}
+    plan = scheduler.schedule()
+    failed = [RowResult("a", [], error="memory is full")]
+    scheduler.update(plan, StepResult(plan.step, failed, computed=False))
+    scheduler.add(request("b", 20))
+    assert step(scheduler)[0] == {"b": 8}
+    scheduler.check_integrity()
+    assert scheduler.stats().prefix_hits == 8
+
+
 @pytest.mark.parametrize("length", [0, 32, 40])
 def test_a_prompt_that_cannot_run_ends_with_an_error(length: int) -> None:
     scheduler = make()
