@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,16 +107,25 @@ class Bench:
             os.killpg(process.pid, signal.SIGKILL)  # with what it has started
             output, _ = process.communicate()
             return None, f"took longer than {limit:.0f} s: {output[-LAST_WORDS:]}"
-        lines = output.strip().splitlines()
-        if process.returncode or not lines:
+        measured = last_measurement(output)
+        if process.returncode or measured is None:
             return None, f"exit status {process.returncode}: {output[-LAST_WORDS:]}"
-        measured: dict[str, Any] = json.loads(lines[-1])
         return measured, None
 
     def _write(self) -> None:
         self._out.parent.mkdir(parents=True, exist_ok=True)
         self._out.with_suffix(".json").write_text(json.dumps(self.results, indent=1) + "\n")
         self._out.with_suffix(".md").write_text(table(self.results) + "\n")
+
+
+def last_measurement(output: str) -> dict[str, Any] | None:
+    """The last line that is one: libraries may have words of their own when a process ends."""
+    for line in reversed(output.splitlines()):
+        if line.startswith("{"):
+            with suppress(ValueError):
+                measured: dict[str, Any] = json.loads(line)
+                return measured
+    return None
 
 
 def describe(plan: RowPlan, measured: dict[str, Any]) -> str:
@@ -177,7 +187,10 @@ def _in_unit(value: float, unit: str) -> str:
 
 
 def _commit() -> str:
-    found = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    try:
+        found = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    except OSError:  # a machine without git
+        return "an unknown commit"
     return found.stdout.strip() or "an unknown commit"
 
 
