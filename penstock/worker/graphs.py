@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -202,6 +203,14 @@ class PausingAttention(BoundAttention):
 
         self.pause(attend)
         return b.attended_TN[:size]
+
+
+def hide_pauses_from_compilers() -> None:
+    """Let a compiler of the model call attention that pauses as it is: to compile some of it anew while a graph is
+    recorded would break the recording."""
+    attend: Any = PausingAttention.attend
+    if not getattr(attend, "_torchdynamo_disable", False):
+        PausingAttention.attend = torch.compiler.disable(attend)  # type: ignore[method-assign]
 
 
 class MixedGraphs(Graphs):

@@ -32,7 +32,7 @@ from penstock.structured.vocabulary import Vocabulary
 from penstock.tokenizers.tokenizer import Tokenizer
 from penstock.worker.capacity import KVCapacity, KVDemand, MemoryUse, cpu_budget, gib, gpu_budget, size_pool
 from penstock.worker.forward import EagerForward, Forward, RunModel
-from penstock.worker.graphs import GraphForward, GraphLimits
+from penstock.worker.graphs import GraphForward, GraphLimits, hide_pauses_from_compilers
 from penstock.worker.largest_step import largest_step, step_behind
 from penstock.worker.model_runner import ModelRunner
 from penstock.worker.offload import OffloadedLayers
@@ -280,6 +280,7 @@ class Worker:
         if config.compiled:
             # Attention differs from step to step, and is kernels of our own.
             self.backend.attend = torch.compiler.disable(self.backend.attend)  # type: ignore[method-assign]
+            hide_pauses_from_compilers()
             run = self.device.compile(self.model.forward)
         if not records or not (config.decode_sizes or config.mixed_sizes):
             return EagerForward(run, self.backend)
