@@ -81,14 +81,19 @@ class Driver:
         self._settle()
         return time.perf_counter() - start
 
-    def decode(self, steps: int) -> float:
-        """One more token for every request, so many times; seconds for a step."""
+    def decode(self, steps: int, settle: bool = True) -> float:
+        """One more token for every request, so many times; seconds for a step.
+
+        Args:
+            settle: wait for all results, and not only for as many as it takes to issue the steps.
+        """
         start = time.perf_counter()
         for _ in range(steps):
             plan = self._plan()
             plan.rows.extend(self._row(name, done, 1, samples=True) for name, done in self._requests.items())
             self._issue(plan)
-        self._settle()
+        if settle:
+            self._settle()
         return (time.perf_counter() - start) / steps
 
     def warm_up(self, count: int, seconds: float) -> None:
@@ -108,11 +113,13 @@ class Driver:
         """Seconds per step in the last rounds, which come when they are alike or `rounds` are over, and the context of
         a request in the middle of them."""
         spent: list[float] = []
+        self.decode(1, settle=False)  # now a result comes for each step that is issued
         while len(spent) < rounds:
-            spent.append(self.decode(ROUND))
+            spent.append(self.decode(ROUND, settle=False))
             last = spent[-KEPT:]
             if len(spent) > 2 * KEPT and max(last) - min(last) < STEADY * statistics.median(last):
                 break
+        self._settle()
         return spent[-KEPT:], statistics.mean(self._requests.values()) - KEPT * ROUND / 2
 
     def drop(self) -> None:
