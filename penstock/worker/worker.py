@@ -101,7 +101,10 @@ class Worker:
         self._device = platforms.current(config.device.platform).device()
         self._threads, cores = self._device.set_threads(config.device.cpu_threads or envs.OMP_NUM_THREADS)
         kernels.use_threads(self._threads, cores)
-        logger.info("Computing on %d threads with %s.", self._threads, kernels.describe())
+        if self._device.has_own_memory:
+            logger.info("Computing on %s.", self._device.name)
+        else:
+            logger.info("Computing on %d threads with %s.", self._threads, kernels.describe())
         with memory_needed(self._device, "the weights were loaded", TOO_LARGE_WEIGHTS):
             self._load(on_progress)
         dtype, torch_device = _DTYPES[config.model.dtype], self._device.torch_device
