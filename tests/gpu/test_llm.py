@@ -57,3 +57,20 @@ def test_answers_are_those_of_a_cpu(
     for (tokens, logprobs), (expected, near) in zip(answers(bundled_model, "cuda", **options), on_cpu, strict=True):
         assert tokens == expected
         assert logprobs == pytest.approx(near, abs=TOLERANCE)
+
+
+def test_graphs_are_recorded_again_after_sleep(bundled_model: Path) -> None:
+    options = {"dtype": "float32", "max_model_len": 256, "max_num_seqs": 8, "enable_sleep_mode": True}
+    llm = LLM(model=str(bundled_model), device="cuda", **options)
+    said = []
+    for level in (0, 1, 2):
+        if level:
+            llm.sleep(level=level)
+            llm.wake_up()
+        while llm.collective_rpc(lambda worker: worker.idle()) == [True]:
+            pass
+        (facts,) = llm.collective_rpc("describe")
+        assert facts["graphs"] > 50
+        said.append([list(output.outputs[0].token_ids) for output in llm.generate(PROMPTS, GREEDY, use_tqdm=False)])
+    assert said[1] == said[0]
+    assert said[2] == said[0]
