@@ -259,12 +259,12 @@ class CudaDevice(Device):
 
     def graph(self, work: Callable[[Pause], None]) -> Graph:
         self.synchronize()
-        before, _ = self.memory()
         with self._torch.cuda.stream(self._side):
             # Compiles and loads kernels, which cannot be done while recording. In the stream that records, so that what
             # the library of products keeps for each stream comes from ordinary memory, and not from that of graphs.
             work(run_now)
             self.synchronize()
+            before, _ = self.memory()
             if not self._graphs:  # torch takes no pool again that was left by all graphs
                 self._pool = self._torch.cuda.graph_pool_handle()
             graph = self._record(work)
