@@ -2,7 +2,7 @@
 
 Steps of one token for each row replay a graph of the whole model, others one of the parts between attentions, which
 runs itself. Graphs are for numbers of tokens; a step takes the next larger one, and its padding writes only to the
-null block. They are recorded one by one while the engine already answers, the largest first.
+null block. They are recorded one by one while the engine already answers, the largest first: the others use its memory.
 """
 
 from __future__ import annotations
@@ -264,7 +264,8 @@ class GraphForward(Forward):
         self._kinds: tuple[Graphs, ...] = (decode, MixedGraphs(model, backend, device, buffers))
         reads_lens = type(backend).build_padded is not AttentionBackend.build_padded  # else each step has its own calls
         sizes: Sequence[tuple[int, ...]] = (limits.decode_sizes if reads_lens else (), limits.mixed_sizes)
-        self._left = [(kind, size) for kind, some in zip(self._kinds, sizes, strict=True) for size in some[::-1]]
+        orders = [some[-1:] + some[:-1] for some in sizes]  # then from the smallest on: small steps gain most
+        self._left = [(kind, size) for kind, some in zip(self._kinds, orders, strict=True) for size in some]
         self._next_at = time.perf_counter() + FIRST_AFTER_S
         self._seconds = 0.0
 
