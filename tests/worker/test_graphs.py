@@ -183,7 +183,7 @@ def test_backends_that_read_lengths_on_the_host_record_around_attention_alone(fa
 
 
 def test_recording_is_spread_over_time(factory: RunnerFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While requests run, no step records more than one graph; of each kind the largest comes first, then the smallest."""
+    """While requests run, no step records more than one graph; the largest comes first, then the smallest."""
     layout = create_backend("torch_paged", factory.shape, BLOCK, factory.dtype, CPU).layout
     backend = ReadsLengths(layout, BLOCK, factory.dtype, CPU, "float32")
     backend.allocate(BLOCKS)
