@@ -12,7 +12,7 @@ import torch
 
 from penstock.ops import triton as triton_ops
 from penstock.ops.matrix import Matrix, new_matrix
-from penstock.ops.narrow_matrix import NarrowMatrix
+from penstock.ops.narrow_matrix import NarrowMatrix, knows_fp8
 
 # Dimensions in tensor names: T rows, N output features, K input features, G groups of them.
 FP8 = torch.float8_e4m3fn
@@ -93,8 +93,8 @@ class GpuFp8Matrix(NarrowMatrix, Fp8Matrix):
 
     def __init__(self, n: int, k: int, group: int, device: torch.device, batch_invariant: bool):
         super().__init__(n, k, FP8, 8, group, torch.float32, device, batch_invariant)
-        is_new = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
-        self._by_library = is_new and not group and not batch_invariant and n % 16 == 0 and k % 16 == 0
+        on_gpu = device.type == "cuda" and knows_fp8(device)
+        self._by_library = on_gpu and not group and not batch_invariant and n % 16 == 0 and k % 16 == 0
 
     def multiply(
         self, x_TK: torch.Tensor, bias_N: torch.Tensor | None = None, out_dtype: torch.dtype | None = None
@@ -131,7 +131,7 @@ def new_fp8_matrix(
 
 def quantize_fp8(x_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(float8_e4m3fn [N, K], float32 scales [N, 1]), by the largest magnitude of each row."""
-    if triton_ops.wanted(x_NK):
+    if triton_ops.wanted(x_NK) and knows_fp8(x_NK.device):
         on_gpu: tuple[torch.Tensor, torch.Tensor] = triton_ops.load("penstock.ops.triton.fp8_rows:fp8_rows")(x_NK)
         return on_gpu
     return quantize_fp8_twin(x_NK)

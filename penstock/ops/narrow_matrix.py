@@ -14,6 +14,12 @@ from penstock.ops import triton as triton_ops
 
 # Dimensions in tensor names: T rows, N output features, K input features, G groups of them.
 _PRODUCT = "penstock.ops.triton.product:narrow_product"
+KNOWS_FP8 = (8, 9)  # compute capability from which GPUs have instructions for 8-bit floating point numbers
+
+
+def knows_fp8(device: torch.device) -> bool:
+    """Whether kernels there can read and write 8-bit floating point numbers as such; Triton's interpreter can."""
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= KNOWS_FP8
 
 
 class NarrowMatrix:
@@ -56,8 +62,7 @@ class NarrowMatrix:
         """The bytes as the kernel takes them: as their own type where the GPU knows it."""
         if self.bits == 4:
             return self._bytes_NB
-        old = device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 9)
-        as_bytes = self._number_dtype is torch.float8_e4m3fn and old
+        as_bytes = self._number_dtype is torch.float8_e4m3fn and not knows_fp8(device)
         return self._bytes_NB if as_bytes else self._bytes_NB.view(self._number_dtype)
 
     @property
