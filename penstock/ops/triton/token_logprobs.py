@@ -24,7 +24,7 @@ def places_of(logits, first, width, block: tl.constexpr):
     return tl.where(token < width, place, -0x7FFFFFFFFFFFFFFF - 1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["most"])  # of any row of a step: it must not take a compiler to ask for one more
 def logprobs_kernel(logits, tokens, ids, logprobs, ranks, width, most, block: tl.constexpr):
     row = tl.program_id(0)
     logits += row.to(tl.int64) * width
