@@ -130,7 +130,7 @@ class TritonPagedAttention(AttentionBackend):
     ) -> str | None:
         if importlib.util.find_spec("triton") is None:
             return "Triton is not installed"
-        if not triton_ops.wanted(torch.empty(0, device=device)):
+        if not triton_ops.wanted_on(device):
             return f"Triton has no kernels for the device {device.type}"
         group = layout.num_heads // layout.num_kv_heads
         if layout.head_dim > DEEPEST or group > WIDEST_GROUP:

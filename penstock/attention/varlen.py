@@ -17,6 +17,7 @@ from penstock.attention.base import HeadLayout
 from penstock.attention.context import AttentionStep
 from penstock.attention.triton_paged import TritonMetadata, TritonPagedAttention
 
+OLDEST = (8, 0)  # compute capability
 PAGE = 256  # tokens; the kernels of torch want blocks of a multiple of it
 PARAMETERS = frozenset(inspect.signature(varlen_attn).parameters)
 
@@ -53,6 +54,8 @@ class VarlenAttention(TritonPagedAttention):
     ) -> str | None:
         if device.type == "cpu":
             return "torch's flash attention is for GPUs"
+        if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST:
+            return "torch's flash attention needs compute capability 8.0"
         if dtype not in (torch.bfloat16, torch.float16) or kv_dtype != str(dtype).removeprefix("torch."):
             return f"torch's flash attention computes in bfloat16 and float16 alone, not {dtype} with {kv_dtype} keys"
         if layout.head_dim % 8:
@@ -66,7 +69,8 @@ class VarlenAttention(TritonPagedAttention):
         if not meta.longer:
             return meta
         lens = [c if q > 1 else 0 for q, c in zip(step.query_lens, step.context_lens, strict=True)]
-        lens_R = torch.tensor(lens, dtype=torch.int32).pin_memory().to(self.device, non_blocking=True)
+        # Once more on the device: copying the list there would wait for all that was issued before.
+        lens_R = torch.where(meta.lens.query_starts_N.diff() > 1, meta.lens.context_lens_R, 0)
         block_K = offset_K = None
         if "block_table" in PARAMETERS and self.block_size % PAGE == 0:
             keys: dict[str, Any] = {"cu_seq_k": None, "seqused_k": lens_R, "block_table": meta.tables_RB}
