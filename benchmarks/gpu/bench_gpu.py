@@ -52,7 +52,7 @@ PLANS = [
     RowPlan("decode_fp8", "fp8 weights, decode batch 1: x bf16", 75, "ratio", 1.6, "x", needs=("ceilings", "decode_1")),
     RowPlan("overhead", "engine overhead, 0.6B at batch 256: device busy", 60, "share", 0.95, needs=()),
     RowPlan("start", "process start to first token, 8B from local disk", 110, "seconds", 15.0, "s", True, needs=()),
-    RowPlan("attention", "attention backends, a layer of the 8B in ms", 60, needs=()),
+    RowPlan("attention", "attention backends, a layer of the 8B in ms", 120, needs=()),
 ]
 
 

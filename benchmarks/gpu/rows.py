@@ -6,6 +6,7 @@ Prints the row's measurement as the last line, in JSON. RESULTS.json holds the r
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -258,7 +259,7 @@ def _drop_page_cache() -> bool:
 
 
 def attention(setup: Setup) -> Measured:
-    """One layer's attention by every backend, in milliseconds, or why it refuses."""
+    """One layer's attention by every backend, in milliseconds, or why it refuses, and which is the fastest at what."""
     import torch
 
     from penstock.attention.base import HeadLayout
@@ -268,9 +269,8 @@ def attention(setup: Setup) -> Measured:
     dim = shape.head_dim
     layout = HeadLayout(shape.num_attention_heads, shape.num_key_value_heads, dim, dim**-0.5, (None,))
     found: Measured = {}
-    for name in BACKENDS.names():
-        if name == "torch_paged" and not setup.rehearse:
-            continue  # the twin, which takes longer for one case than there is for all
+    others = ("packed", "torch_paged") if setup.rehearse else ()  # those are slow on a GPU, or not for it
+    for name in (*others, "triton", "varlen", "flashinfer"):  # which may have to compile: the last
         try:
             kind = BACKENDS.get(name)
             refusal = kind.refusal(layout, 16, torch.bfloat16, device, "bfloat16")
@@ -282,6 +282,12 @@ def attention(setup: Setup) -> Measured:
         except Exception as e:  # one backend's failure is a result, too
             found[name] = f"{type(e).__name__}: {e}"
         print(json.dumps({name: found[name]}), flush=True)
+    times = {name: cases for name, cases in found.items() if isinstance(cases, dict)}
+    if times:
+        best = {case: min((cases[case], name) for name, cases in times.items())[1] for case in _cases(setup)}
+        found["fastest"] = ", ".join(f"{case}: {name}" for case, name in best.items())
+        order = sorted((math.prod(cases.values()), name) for name, cases in times.items())
+        found["order for measured.py"] = ", ".join(name for _, name in order)
     return found
 
 
@@ -319,7 +325,15 @@ def _attend_ms(setup: Setup, backend: Any, runs: list[int], contexts: list[int])
     angles = tuple(torch.rand(len(positions), layout.head_dim // 2, device=device) for _ in range(2))
     with torch.inference_mode():
         bound = backend.bind(step)
-        return 1e3 * _median_s(setup, lambda: bound.attend(0, qkv.clone(), angles))
+
+        def work(pause: object = None) -> None:
+            bound.attend(0, qkv.clone(), angles)
+
+        try:  # recorded, so that it is the kernels that are measured and not their launches
+            replay = _device(setup).graph(work).replay
+        except RuntimeError:
+            replay = work
+        return 1e3 * _median_s(setup, replay)
 
 
 ROWS: dict[str, Callable[[Setup], Measured]] = {

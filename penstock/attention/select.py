@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from penstock.attention.base import AttentionBackend, HeadLayout
+from penstock.attention.measured import order_for
 from penstock.config.shape import ModelShape
 from penstock.errors import StartError
 from penstock.observability.logging import get_logger
@@ -19,17 +20,24 @@ BACKENDS = Registry(
         "torch_paged": "penstock.attention.torch_paged:TorchPagedAttention",
         "triton": "penstock.attention.triton_paged:TritonPagedAttention",
         "varlen": "penstock.attention.varlen:VarlenAttention",
+        "flashinfer": "penstock.attention.flashinfer:FlashInferAttention",
     },
 )
-# What a name stands for, in the order of trying. That packed is the fastest on CPUs was measured; which of triton and
-# varlen is the faster one on a GPU was not yet, so that what serves every model and can be recorded comes first.
+# What other names stand for, in the order of trying.
 CANDIDATES = {
-    "auto": ("packed", "triton", "varlen", "torch_paged"),
     "FLASH_ATTN": ("varlen",),
+    "FLASHINFER": ("flashinfer",),
     "TRITON_ATTN": ("triton",),
     "TORCH_SDPA": ("packed", "torch_paged"),
     "CPU_ATTN": ("packed", "torch_paged"),
 }
+
+
+def candidates(name: str, device_name: str) -> tuple[str, ...]:
+    """Entries of BACKENDS to try for a name. That packed is the fastest on CPUs was measured."""
+    if name == "auto":
+        return ("packed", *order_for(device_name), "torch_paged")
+    return CANDIDATES.get(name, (name,))
 
 
 def create_backend(
@@ -40,12 +48,14 @@ def create_backend(
     device: torch.device,
     kv_dtype: str | None = None,
     batch_invariant: bool = False,
+    device_name: str = "",
 ) -> AttentionBackend:
     """The backend for a model, and a log line that says why it is this one.
 
     Args:
-        name: one of BACKENDS or CANDIDATES.
+        name: "auto", or one of BACKENDS or CANDIDATES.
         kv_dtype: type of keys and values in memory, see `AttentionBackend`; None for the type of the model.
+        device_name: as its maker calls it.
 
     Raises:
         StartError: there is no backend of that name, or none that can.
@@ -61,7 +71,7 @@ def create_backend(
     assert layout.num_layers == shape.num_layers
     kv_dtype = kv_dtype or str(dtype).removeprefix("torch.")
     refusals: list[str] = []
-    for candidate in CANDIDATES.get(name, (name,)):
+    for candidate in candidates(name, device_name):
         kind: type[AttentionBackend] = BACKENDS.get(candidate)
         refusal = kind.refusal(layout, block_size, dtype, device, kv_dtype, batch_invariant)
         if refusal is None:

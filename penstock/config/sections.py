@@ -220,11 +220,12 @@ class DeviceOptions:
     attention_backend: str = option(
         "auto",
         "What computes attention. packed (CPU_ATTN, TORCH_SDPA) and torch_paged are for CPUs; triton (TRITON_ATTN) and "
-        "varlen (FLASH_ATTN), which leaves prompts to PyTorch's flash attention, are for GPUs. auto: the first that "
-        "can, and the log says which. Or VLLM_ATTENTION_BACKEND.",
+        "varlen (FLASH_ATTN), which leaves prompts to PyTorch's flash attention, are for GPUs; so is flashinfer "
+        "(FLASHINFER), if that package is installed. auto: the first that can, and the log says which. Or "
+        "VLLM_ATTENTION_BACKEND.",
         choices=(
-            *("auto", "packed", "torch_paged", "triton", "varlen"),
-            *("CPU_ATTN", "TORCH_SDPA", "TRITON_ATTN", "FLASH_ATTN"),
+            *("auto", "packed", "torch_paged", "triton", "varlen", "flashinfer"),
+            *("CPU_ATTN", "TORCH_SDPA", "TRITON_ATTN", "FLASH_ATTN", "FLASHINFER"),
         ),
     )
     batch_invariant: bool = option(

@@ -116,6 +116,7 @@ class Worker:
             torch_device,
             config.cache.dtype,
             config.device.batch_invariant,
+            self._device.name,
         )
 
     def _load(self, on_progress: Callable[[str, float], None]) -> None:

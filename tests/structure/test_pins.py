@@ -21,9 +21,11 @@ def pins(path: str) -> dict[str, str]:
 PINS = pins("constraints.txt")
 TOML = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = TOML["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+NOT_INSTALLED = {"flashinfer"}  # for machines with a GPU
 REQUIREMENTS = [
     Requirement(text)
-    for group in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for group in (PROJECT["dependencies"], *(EXTRAS[name] for name in EXTRAS if name not in NOT_INSTALLED))
     for text in group
 ]
 
