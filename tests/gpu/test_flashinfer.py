@@ -56,7 +56,9 @@ class Prefill:
             assert 1 <= last <= size
             length = (page_end - page - 1) * size + last
             own = kv[self.indices[page:page_end]].double()  # [page, 2, G, size, D]
-            k, v = (own[:, i].transpose(1, 2).flatten(0, 1)[:length].repeat_interleave(heads // kv_heads, 1) for i in (0, 1))
+            k, v = (
+                own[:, i].transpose(1, 2).flatten(0, 1)[:length].repeat_interleave(heads // kv_heads, 1) for i in (0, 1)
+            )
             score = torch.einsum("qhd,khd->hqk", q[first:end].double(), k) * self.options["sm_scale"]
             behind = torch.arange(length - (end - first), length)[:, None] - torch.arange(length)
             hidden = torch.zeros_like(behind, dtype=torch.bool)
@@ -97,7 +99,7 @@ def test_kernels_that_are_not_to_be_had_are_told_at_the_start(
 ) -> None:
     monkeypatch.setitem(sys.modules, "flashinfer", SimpleNamespace())
     monkeypatch.setattr(flashinfer, "WORKSPACE_BYTES", 16)
-    with pytest.raises(StartError, match="its kernels are not to be had .AttributeError.*flashinfer-jit-cache"):
+    with pytest.raises(StartError, match=r"its kernels are not to be had \(AttributeError.*flashinfer-jit-cache"):
         FlashInferAttention(LAYOUT, 16, torch.float16, place, "float16")
 
 
