@@ -75,6 +75,6 @@ def test_bytes_per_block_is_what_allocate_takes() -> None:
 
 def test_unknown_backend_names_the_known() -> None:
     shape = ModelShape("LlamaForCausalLM", 10, 64, 64, 2, 4, 2, 16, 1e-6, 64, Rope())
-    with pytest.raises(StartError, match="known: packed, torch_paged, triton, varlen"):
+    with pytest.raises(StartError, match="known: flashinfer, packed, torch_paged, triton, varlen"):
         create_backend("nonesuch", shape, 16, torch.float32, CPU)
     assert create_backend("auto", shape, 16, torch.float32, CPU).layout.windows == (None, None)
