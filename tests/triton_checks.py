@@ -11,7 +11,7 @@ from typing import Any
 
 from servers import ROOT
 
-SHARED_MEMORY = {80: 163 << 10, 90: 227 << 10}  # bytes that one program may have
+SHARED_MEMORY = {80: 163 << 10, 89: 99 << 10, 90: 227 << 10}  # bytes that one program may have
 REGISTERS = 255  # a thread's most, beyond which values spill
 
 

@@ -329,12 +329,14 @@ def tiling(
     """
     least, deep = _power_of_two(group), depth > 128
     if compute == torch.float32:
-        return Tiling(max(16, least), 32, 4, 2)
+        return Tiling(max(16, least), 32, 8, 2)
     if batch_invariant:
         return Tiling(max(64, least), 32 if deep else 64, 8, 3)
     if one_token:
         return Tiling(max(16, least), 32 if deep else 64, 4, 7 if coded else 5)
-    return Tiling(128, 32 if deep else 64, 8, 3)
+    if deep:  # with 128 rows registers would spill, and GPUs with 99 KiB of shared memory could not launch it
+        return Tiling(max(64, least), 32, 8, 3)
+    return Tiling(128, 64, 8, 3)
 
 
 def _architecture() -> int:

@@ -286,12 +286,14 @@ def test_backends_of_gpus_agree(name: str, block_size: int, window: int | None, 
         torch.testing.assert_close(out, other, atol=0.012, rtol=0.02)
 
 
-def kernels_of(kv_dtype: str, stored: str, *, group: int, batch_invariant: bool, one_token: bool) -> Kernel:
-    """As for heads of 128 of a bfloat16 model, in blocks of 16."""
+def kernels_of(
+    kv_dtype: str, stored: str, *, group: int, batch_invariant: bool, one_token: bool, dim: int = 128
+) -> Kernel:
+    """As for a bfloat16 model, in blocks of 16."""
     compute = triton_paged.compute_dtype(torch.bfloat16, kv_dtype)
     code, largest = triton_paged.CODES.get(kv_dtype, (0, 3e38))
     shape = triton_paged.tiling(
-        128, group, compute, coded=code != 0, one_token=one_token, batch_invariant=batch_invariant
+        dim, group, compute, coded=code != 0, one_token=one_token, batch_invariant=batch_invariant
     )
     signature = dict.fromkeys(("q_ptr", "out_ptr"), "*bf16") | dict.fromkeys(
         ("part_sums_ptr", "part_weights_ptr"), "*fp32"
@@ -303,7 +305,7 @@ def kernels_of(kv_dtype: str, stored: str, *, group: int, batch_invariant: bool,
     signature |= dict.fromkeys(("score_factor", "out_factor"), "fp32")
     constants: dict[str, Any] = dict(
         ONE_TOKEN=one_token, SPLIT=one_token, SEGMENT=512 if batch_invariant else 0, HEADS=8 * group, KV_HEADS=8,
-        DIM=128, DIM_P=128, PAGE=16, WINDOW=0, CAUSAL=True, CODE=code, LARGEST=largest, NATIVE=False,
+        DIM=dim, DIM_P=dim, PAGE=16, WINDOW=0, CAUSAL=True, CODE=code, LARGEST=largest, NATIVE=False,
         COMPUTE_BITS=0 if compute == torch.bfloat16 else 16, BLOCK_M=shape.rows, BLOCK_N=shape.keys,
     )  # fmt: skip
     path = "penstock.attention.triton_attend:attend_kernel"
@@ -332,6 +334,16 @@ def test_it_compiles() -> None:
     signature = pointers | {"eps": "fp32"} | dict.fromkeys(constants, "constexpr")
     path = "penstock.attention.triton_store:store_kernel"
     check_compiled([*kernels, Kernel(path, signature, constants, aligned=tuple(pointers))])
+
+
+def test_the_deepest_heads_fit_the_gpus_with_the_least_shared_memory() -> None:
+    pytest.importorskip("triton")
+    kernels = [
+        kernels_of(kv_dtype, stored, group=4, batch_invariant=False, one_token=one_token, dim=256)
+        for kv_dtype, stored in (("bfloat16", "*bf16"), ("int8", "*i8"))
+        for one_token in (False, True)
+    ]
+    check_compiled(kernels, capabilities=(80, 89, 90))
 
 
 def test_bytes_per_block_is_what_allocate_takes(place: torch.device) -> None:
