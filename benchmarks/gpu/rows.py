@@ -262,20 +262,21 @@ def attention(setup: Setup) -> Measured:
     """One layer's attention by every backend, in milliseconds, or why it refuses, and which is the fastest at what."""
     import torch
 
-    from penstock.attention.base import HeadLayout
+    from penstock.attention.base import AttentionSpec, HeadLayout
     from penstock.attention.select import BACKENDS
 
     shape, device = setup.shape("8b"), torch.device(setup.device)
     dim = shape.head_dim
     layout = HeadLayout(shape.num_attention_heads, shape.num_key_value_heads, dim, dim**-0.5, (None,))
+    spec = AttentionSpec(layout, 16, torch.bfloat16, device, "bfloat16")
     found: Measured = {}
     others = ("packed", "torch_paged") if setup.rehearse else ()  # those are slow on a GPU, or not for it
     for name in (*others, "triton", "varlen", "flashinfer"):  # which may have to compile: the last
         try:
             kind = BACKENDS.get(name)
-            refusal = kind.refusal(layout, 16, torch.bfloat16, device, "bfloat16")
+            refusal = kind.refusal(spec)
             if refusal is None:
-                backend = kind(layout, 16, torch.bfloat16, device, "bfloat16")
+                backend = kind(spec)
                 found[name] = {case: _attend_ms(setup, backend, *rows) for case, rows in _cases(setup).items()}
             else:
                 found[name] = refusal

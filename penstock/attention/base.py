@@ -59,10 +59,11 @@ class HeadNorms:
     eps: float
 
 
-class AttentionBackend(ABC):
-    """One instance serves all layers of a model.
+@dataclass(frozen=True)
+class AttentionSpec:
+    """What a backend is to serve.
 
-    Args:
+    Attributes:
         layout: heads and windows.
         block_size: tokens per KV block.
         dtype: type of queries, keys, values and of the output.
@@ -70,6 +71,18 @@ class AttentionBackend(ABC):
         kv_dtype: type of the KV memory: bfloat16, float16, float32, fp8_e4m3, fp8_e5m2 or int8.
         batch_invariant: a token's bits must not depend on what else runs in its steps, nor on how its row was cut. A
             backend that always keeps to that takes no notice.
+    """
+
+    layout: HeadLayout
+    block_size: int
+    dtype: torch.dtype
+    device: torch.device
+    kv_dtype: str
+    batch_invariant: bool = False
+
+
+class AttentionBackend(ABC):
+    """One instance serves all layers of a model.
 
     Attributes:
         needs_lens: it reads the rows' lengths on the device, so that `AttentionStep.lens` spares it a copy.
@@ -77,34 +90,18 @@ class AttentionBackend(ABC):
 
     needs_lens: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        layout: HeadLayout,
-        block_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        kv_dtype: str,
-        batch_invariant: bool = False,
-    ):
-        self.layout = layout
-        self.block_size = block_size
-        self.dtype = dtype
-        self.device = device
-        self.kv_dtype = kv_dtype
-        self.batch_invariant = batch_invariant
+    def __init__(self, spec: AttentionSpec):
+        self.layout = spec.layout
+        self.block_size = spec.block_size
+        self.dtype = spec.dtype
+        self.device = spec.device
+        self.kv_dtype = spec.kv_dtype
+        self.batch_invariant = spec.batch_invariant
 
     @classmethod
     @abstractmethod
-    def refusal(
-        cls,
-        layout: HeadLayout,
-        block_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        kv_dtype: str,
-        batch_invariant: bool = False,
-    ) -> str | None:
-        """Why it cannot serve a model with these here, in words; None if it can."""
+    def refusal(cls, spec: AttentionSpec) -> str | None:
+        """Why it cannot serve that here, in words; None if it can."""
 
     def bind(self, step: AttentionStep) -> BoundAttention:
         """The step's attention, ready to be handed to a model."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from penstock.attention.base import AttentionBackend, HeadLayout
+from penstock.attention.base import AttentionBackend, AttentionSpec
 from penstock.attention.context import AttentionStep
 from penstock.attention.triton_paged import TritonMetadata, TritonPagedAttention
 from penstock.errors import StartError
@@ -43,28 +43,20 @@ class FlashInferAttention(TritonPagedAttention):
 
     build_padded = AttentionBackend.build_padded  # not Triton's: a plan is for the lengths of one step
 
-    def __init__(
-        self,
-        layout: HeadLayout,
-        block_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        kv_dtype: str,
-        batch_invariant: bool = False,
-    ):
-        super().__init__(layout, block_size, dtype, device, kv_dtype, batch_invariant)
+    def __init__(self, spec: AttentionSpec):
+        super().__init__(spec)
         self._planned: torch.cuda.Event | None = None
         logger.info("FlashInfer may compile its kernels now, which takes some minutes the first time.")
-        workspace = torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device=device)
+        workspace = torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device=spec.device)
         try:
             flashinfer = importlib.import_module("flashinfer")
             decode = flashinfer.BatchDecodeWithPagedKVCacheWrapper
             prefill = flashinfer.BatchPrefillWithPagedKVCacheWrapper
-            windows = dict.fromkeys(layout.windows)
+            windows = dict.fromkeys(self.layout.windows)
             self._decode = {w: decode(workspace, MEMORY_LAYOUT, use_tensor_cores=True) for w in windows}
             self._prefill = {w: prefill(workspace, MEMORY_LAYOUT) for w in windows}
             for queries in (1, 2):  # planning loads the kernels
-                self._plan([queries], [queries], torch.zeros(1, dtype=torch.int32, device=device))
+                self._plan([queries], [queries], torch.zeros(1, dtype=torch.int32, device=spec.device))
         except Exception as e:  # boundary: another project's compiler
             why = (str(e).splitlines() or [""])[0]
             raise StartError(
@@ -73,30 +65,23 @@ class FlashInferAttention(TritonPagedAttention):
             ) from e
 
     @classmethod
-    def refusal(
-        cls,
-        layout: HeadLayout,
-        block_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        kv_dtype: str,
-        batch_invariant: bool = False,
-    ) -> str | None:
-        if device.type != "cuda":
+    def refusal(cls, spec: AttentionSpec) -> str | None:
+        layout = spec.layout
+        if spec.device.type != "cuda":
             return "FlashInfer is for NVIDIA GPUs"
-        if dtype not in (torch.bfloat16, torch.float16):
-            return f"FlashInfer computes in bfloat16 and float16, not in {str(dtype).removeprefix('torch.')}"
-        if kv_dtype != str(dtype).removeprefix("torch."):
-            return f"FlashInfer has no scales for each token, which keys and values in {kv_dtype} have here"
+        if spec.dtype not in (torch.bfloat16, torch.float16):
+            return f"FlashInfer computes in bfloat16 and float16, not in {str(spec.dtype).removeprefix('torch.')}"
+        if spec.kv_dtype != str(spec.dtype).removeprefix("torch."):
+            return f"FlashInfer has no scales for each token, which keys and values in {spec.kv_dtype} have here"
         if layout.head_dim not in HEAD_DIMS:
             return f"FlashInfer has kernels for a head_dim of {', '.join(map(str, HEAD_DIMS))}, not {layout.head_dim}"
         if not layout.causal and any(layout.windows):
             return "FlashInfer's windows look back alone, and this model's look ahead, too"
-        if batch_invariant:
+        if spec.batch_invariant:
             return "FlashInfer does not keep bits the same however a prompt is cut"
         if importlib.util.find_spec("flashinfer") is None:
             return 'FlashInfer is not installed (pip install "penstock[flashinfer]")'
-        return super().refusal(layout, block_size, dtype, device, kv_dtype, batch_invariant)
+        return super().refusal(spec)
 
     def build(self, step: AttentionStep) -> TritonMetadata:
         meta = super().build(step)

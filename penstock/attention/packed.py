@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from penstock.attention.base import AttentionBackend, HeadLayout, HeadNorms
+from penstock.attention.base import AttentionBackend, AttentionSpec, HeadNorms
 from penstock.attention.context import AttentionStep
 from penstock.ops import kernels
 from penstock.ops.lazy_zeros import lazy_zeros
@@ -36,20 +36,15 @@ class PackedMetadata:
 class PackedAttention(AttentionBackend):
     """How a block's keys and values lie is in csrc/kv_store.h."""
 
-    def __init__(
-        self,
-        layout: HeadLayout,
-        block_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        kv_dtype: str,
-        batch_invariant: bool = False,
-    ):
-        super().__init__(layout, block_size, dtype, device, kv_dtype, batch_invariant)
+    def __init__(self, spec: AttentionSpec):
+        super().__init__(spec)
+        layout = spec.layout
         assert layout.num_heads % layout.num_kv_heads == 0
         self._group = layout.num_heads // layout.num_kv_heads
-        self._type = kernels.TYPE_CODES[dtype]
-        self._store = kernels.native.KVStore(KV_CODES[kv_dtype], layout.num_kv_heads, layout.head_dim, block_size)
+        self._type = kernels.TYPE_CODES[spec.dtype]
+        self._store = kernels.native.KVStore(
+            KV_CODES[spec.kv_dtype], layout.num_kv_heads, layout.head_dim, spec.block_size
+        )
         self._windows = [NO_WINDOW if window is None else window for window in layout.windows]
         self._memory: list[torch.Tensor] = []  # uint8, per layer
         self._data: list[int] = []
@@ -57,23 +52,19 @@ class PackedAttention(AttentionBackend):
         self._taken = (0, 0)  # a block and a layer: the memory of those before is there, what was never used included
 
     @classmethod
-    def refusal(
-        cls,
-        layout: HeadLayout,
-        block_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        kv_dtype: str,
-        batch_invariant: bool = False,
-    ) -> str | None:
-        if device.type != "cpu":
-            return f"its kernels compute on the CPU, not on {device.type}"
+    def refusal(cls, spec: AttentionSpec) -> str | None:
+        layout = spec.layout
+        if spec.device.type != "cpu":
+            return f"its kernels compute on the CPU, not on {spec.device.type}"
         if kernels.native is None:
             return "the C++ kernels are not in use here"
-        if dtype not in kernels.TYPE_CODES:
-            return f"there are no kernels for {dtype}"
-        if block_size % 8 or layout.head_dim % 2 or layout.head_dim > DEEPEST:
-            return f"block_size {block_size} must be a multiple of 8, head_dim {layout.head_dim} even and <= {DEEPEST}"
+        if spec.dtype not in kernels.TYPE_CODES:
+            return f"there are no kernels for {spec.dtype}"
+        if spec.block_size % 8 or layout.head_dim % 2 or layout.head_dim > DEEPEST:
+            return (
+                f"block_size {spec.block_size} must be a multiple of 8, "
+                f"head_dim {layout.head_dim} even and <= {DEEPEST}"
+            )
         return None
 
     def bytes_per_block(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from penstock.attention.base import AttentionBackend, HeadLayout
+from penstock.attention.base import AttentionBackend, AttentionSpec, HeadLayout
 from penstock.attention.measured import order_for
 from penstock.config.shape import ModelShape
 from penstock.errors import StartError
@@ -54,7 +54,7 @@ def create_backend(
 
     Args:
         name: "auto", or one of BACKENDS or CANDIDATES.
-        kv_dtype: type of keys and values in memory, see `AttentionBackend`; None for the type of the model.
+        kv_dtype: type of keys and values in memory, see `AttentionSpec`; None for the type of the model.
         device_name: as its maker calls it.
 
     Raises:
@@ -70,12 +70,13 @@ def create_backend(
     )
     assert layout.num_layers == shape.num_layers
     kv_dtype = kv_dtype or str(dtype).removeprefix("torch.")
+    spec = AttentionSpec(layout, block_size, dtype, device, kv_dtype, batch_invariant)
     refusals: list[str] = []
     for candidate in candidates(name, device_name):
         kind: type[AttentionBackend] = BACKENDS.get(candidate)
-        refusal = kind.refusal(layout, block_size, dtype, device, kv_dtype, batch_invariant)
+        refusal = kind.refusal(spec)
         if refusal is None:
             logger.info("Attention by %s%s.", candidate, "".join(f"; not {r}" for r in refusals))
-            return kind(layout, block_size, dtype, device, kv_dtype, batch_invariant)
+            return kind(spec)
         refusals.append(f"{candidate}: {refusal}")
     raise StartError(f"--attention-backend {name}: " + "; ".join(refusals))

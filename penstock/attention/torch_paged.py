@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from penstock.attention.base import AttentionBackend, HeadLayout, HeadNorms
+from penstock.attention.base import AttentionBackend, AttentionSpec, HeadNorms
 from penstock.attention.context import AttentionStep
 from penstock.attention.query_blocks import QueryBlocks, Tile, cut
 from penstock.ops.lazy_zeros import lazy_zeros
@@ -39,40 +39,27 @@ class TorchPagedMetadata:
 class TorchPagedAttention(AttentionBackend):
     """Keys and values lie as [block, offset, kv head, dim] per layer."""
 
-    def __init__(
-        self,
-        layout: HeadLayout,
-        block_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        kv_dtype: str,
-        batch_invariant: bool = False,
-    ):
-        super().__init__(layout, block_size, dtype, device, kv_dtype, batch_invariant)
-        self.store_dtype = STORE_DTYPES[kv_dtype]
+    def __init__(self, spec: AttentionSpec):
+        super().__init__(spec)
+        layout = spec.layout
+        self.store_dtype = STORE_DTYPES[spec.kv_dtype]
         assert layout.num_heads % layout.num_kv_heads == 0
         self.group = layout.num_heads // layout.num_kv_heads
         # A tile is whole blocks, or a block is whole tiles; `unit` is the smaller of the two.
-        self.unit = TILE if block_size % TILE == 0 else block_size
+        self.unit = TILE if spec.block_size % TILE == 0 else spec.block_size
         self.tile = self.unit * max(1, TILE // self.unit)
-        self.plan = plan_heights(layout.head_dim, self.tile, device)
+        self.plan = plan_heights(layout.head_dim, self.tile, spec.device)
         self.at_once = {height: self._blocks_at_once(height) for height in self.plan.sizes}
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
 
     @classmethod
-    def refusal(
-        cls,
-        layout: HeadLayout,
-        block_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        kv_dtype: str,
-        batch_invariant: bool = False,
-    ) -> str | None:
-        if kv_dtype in STORE_DTYPES:
+    def refusal(cls, spec: AttentionSpec) -> str | None:
+        if spec.kv_dtype in STORE_DTYPES:
             return None
-        return f"--kv-cache-dtype {kv_dtype}: 8-bit keys and values need the C++ kernels, which are not in use here."
+        return (
+            f"--kv-cache-dtype {spec.kv_dtype}: 8-bit keys and values need the C++ kernels, which are not in use here."
+        )
 
     def bytes_per_block(self) -> int:
         heads = self.layout.num_kv_heads * self.layout.head_dim

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from penstock.attention.base import AttentionBackend, HeadLayout, HeadNorms
+from penstock.attention.base import AttentionBackend, AttentionSpec, HeadNorms
 from penstock.attention.context import AttentionStep, DeviceLens
 from penstock.ops import triton as triton_ops
 
@@ -74,64 +74,52 @@ class TritonPagedAttention(AttentionBackend):
 
     needs_lens = True
 
-    def __init__(
-        self,
-        layout: HeadLayout,
-        block_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        kv_dtype: str,
-        batch_invariant: bool = False,
-    ):
-        super().__init__(layout, block_size, dtype, device, kv_dtype, batch_invariant)
+    def __init__(self, spec: AttentionSpec):
+        super().__init__(spec)
+        layout = spec.layout
         self._store_kernel = triton_ops.load("penstock.attention.triton_store:store_kernel")
         self._attend_kernel = triton_ops.load("penstock.attention.triton_attend:attend_kernel")
         self._join_kernel = triton_ops.load("penstock.attention.triton_attend:join_kernel")
-        self._store_dtype = STORE_DTYPES[kv_dtype]
-        code, largest = CODES[kv_dtype] if kv_dtype in CODES else (0, torch.finfo(self._store_dtype).max)
+        self._store_dtype = STORE_DTYPES[spec.kv_dtype]
+        code, largest = CODES[spec.kv_dtype] if spec.kv_dtype in CODES else (0, torch.finfo(self._store_dtype).max)
         self._coded = code != 0
         self._depth = max(16, _power_of_two(layout.head_dim))
         group = layout.num_heads // layout.num_kv_heads
-        compute = compute_dtype(dtype, kv_dtype)
+        compute = compute_dtype(spec.dtype, spec.kv_dtype)
         self._sizes = dict(
             HEADS=layout.num_heads, KV_HEADS=layout.num_kv_heads, DIM=layout.head_dim, DIM_P=self._depth
         )  # fmt: skip
-        self._kind = dict(PAGE=block_size, CODE=code, LARGEST=largest)
+        self._kind = dict(PAGE=spec.block_size, CODE=code, LARGEST=largest)
         self._tilings = {
-            one: tiling(self._depth, group, compute, coded=self._coded, one_token=one, batch_invariant=batch_invariant)
+            one: tiling(
+                self._depth, group, compute, coded=self._coded, one_token=one, batch_invariant=spec.batch_invariant
+            )
             for one in (True, False)
         }
         native = not triton_ops.interpreting and _architecture() >= NATIVE_FLOAT8
         self._attend = dict(
             **self._sizes,
             **self._kind,
-            SEGMENT=SEGMENT if batch_invariant else 0,
+            SEGMENT=SEGMENT if spec.batch_invariant else 0,
             CAUSAL=layout.causal,
             NATIVE=native,
-            COMPUTE_BITS=0 if compute == dtype else compute.itemsize * 8,
+            COMPUTE_BITS=0 if compute == spec.dtype else compute.itemsize * 8,
         )
-        decoded = 256.0 if kv_dtype == "fp8_e4m3" and not native else 1.0  # what a decoded code still lacks
+        decoded = 256.0 if spec.kv_dtype == "fp8_e4m3" and not native else 1.0  # what a decoded code still lacks
         self._score_factor = layout.scale * math.log2(math.e) * decoded
         self._out_factor = decoded / largest if self._coded else 1.0
         # Products and sums are then rounded one by one, whatever surrounds them in a kernel.
-        self._rounding = dict(enable_fp_fusion=False) if batch_invariant else {}
+        self._rounding = dict(enable_fp_fusion=False) if spec.batch_invariant else {}
         self._memory: list[torch.Tensor] = []
         self._scales: list[torch.Tensor] = []
 
     @classmethod
-    def refusal(
-        cls,
-        layout: HeadLayout,
-        block_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        kv_dtype: str,
-        batch_invariant: bool = False,
-    ) -> str | None:
+    def refusal(cls, spec: AttentionSpec) -> str | None:
+        layout = spec.layout
         if importlib.util.find_spec("triton") is None:
             return "Triton is not installed"
-        if not triton_ops.wanted_on(device):
-            return f"Triton has no kernels for the device {device.type}"
+        if not triton_ops.wanted_on(spec.device):
+            return f"Triton has no kernels for the device {spec.device.type}"
         group = layout.num_heads // layout.num_kv_heads
         if layout.head_dim > DEEPEST or group > WIDEST_GROUP:
             return (

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn.attention.varlen import varlen_attn
 
-from penstock.attention.base import HeadLayout
+from penstock.attention.base import AttentionSpec
 from penstock.attention.context import AttentionStep
 from penstock.attention.triton_paged import TritonMetadata, TritonPagedAttention
 
@@ -43,26 +43,19 @@ class VarlenAttention(TritonPagedAttention):
     """See `AttentionBackend`."""
 
     @classmethod
-    def refusal(
-        cls,
-        layout: HeadLayout,
-        block_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        kv_dtype: str,
-        batch_invariant: bool = False,
-    ) -> str | None:
-        if device.type == "cpu":
+    def refusal(cls, spec: AttentionSpec) -> str | None:
+        if spec.device.type == "cpu":
             return "torch's flash attention is for GPUs"
-        if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST:
+        if spec.device.type == "cuda" and torch.cuda.get_device_capability(spec.device) < OLDEST:
             return "torch's flash attention needs compute capability 8.0"
-        if dtype not in (torch.bfloat16, torch.float16) or kv_dtype != str(dtype).removeprefix("torch."):
-            return f"torch's flash attention computes in bfloat16 and float16 alone, not {dtype} with {kv_dtype} keys"
-        if layout.head_dim % 8:
-            return f"torch's flash attention needs a head_dim that is a multiple of 8, not {layout.head_dim}"
-        if batch_invariant:
+        if spec.dtype not in (torch.bfloat16, torch.float16) or spec.kv_dtype != str(spec.dtype).removeprefix("torch."):
+            kinds = f"{spec.dtype} with {spec.kv_dtype} keys"
+            return f"torch's flash attention computes in bfloat16 and float16 alone, not {kinds}"
+        if spec.layout.head_dim % 8:
+            return f"torch's flash attention needs a head_dim that is a multiple of 8, not {spec.layout.head_dim}"
+        if spec.batch_invariant:
             return "torch's flash attention does not keep bits the same however a prompt is cut"
-        return super().refusal(layout, block_size, dtype, device, kv_dtype, batch_invariant)
+        return super().refusal(spec)
 
     def build(self, step: AttentionStep) -> TritonMetadata:
         meta = super().build(step)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from attention_rows import Row, run
 
-from penstock.attention.base import AttentionBackend, HeadLayout
+from penstock.attention.base import AttentionBackend, AttentionSpec, HeadLayout
 from penstock.attention.packed import PackedAttention
 from penstock.attention.torch_paged import TorchPagedAttention
 from penstock.ops import kernels
@@ -46,7 +46,7 @@ def test_whole_rows(
     backend_kind: type[AttentionBackend], dtype: torch.dtype, heads: int, kv_heads: int, dim: int, block_size: int
 ) -> None:
     layout = HeadLayout(heads, kv_heads, dim, dim**-0.5, (None, None), causal=False)
-    backend = backend_kind(layout, block_size, dtype, CPU, str(dtype).removeprefix("torch."))
+    backend = backend_kind(AttentionSpec(layout, block_size, dtype, CPU, str(dtype).removeprefix("torch.")))
     assert backend.bytes_per_block() < 2 * 2 * 4 * block_size * kv_heads * (dim + 32)  # of one layer
     rows = [Row(n, layout, dtype, n) for n in (1, 17, 64, 130, 1100)]
     together = run(backend, rows, [[len(r)] for r in rows], layer=1)
@@ -62,7 +62,7 @@ def test_windows_to_both_sides(
     backend_kind: type[AttentionBackend], window: int, heads: int, kv_heads: int, dim: int, block_size: int
 ) -> None:
     layout = HeadLayout(heads, kv_heads, dim, dim**-0.5, (None, window), causal=False)
-    backend = backend_kind(layout, block_size, torch.float32, CPU, "float32")
+    backend = backend_kind(AttentionSpec(layout, block_size, torch.float32, CPU, "float32"))
     rows = [Row(n, layout, torch.float32, n) for n in (1, 17, 64, 130, 1100)]
     together = run(backend, rows, [[len(r)] for r in rows], layer=1)
     for row, out in zip(rows, together, strict=True):
@@ -73,7 +73,7 @@ def test_windows_to_both_sides(
 
 def test_same_bits_with_threads(backend_kind: type[AttentionBackend]) -> None:
     layout = HeadLayout(4, 4, 32, 32**-0.5, (None,), causal=False)
-    backend = backend_kind(layout, 64, torch.float32, CPU, "float32")
+    backend = backend_kind(AttentionSpec(layout, 64, torch.float32, CPU, "float32"))
     rows = [Row(n, layout, torch.float32, n) for n in (3, 70, 1300)]
     want = run(backend, rows, [[len(r)] for r in rows])
     for threads in (2, 3):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from attention_rows import Row, dense, run
 
-from penstock.attention.base import AttentionBackend, HeadLayout, HeadNorms
+from penstock.attention.base import AttentionBackend, AttentionSpec, HeadLayout, HeadNorms
 from penstock.attention.context import AttentionStep
 from penstock.attention.packed import PackedAttention
 from penstock.attention.select import create_backend
@@ -26,7 +26,7 @@ CODE_ERROR = {"int8": 0.02, "fp8_e4m3": 0.06, "fp8_e5m2": 0.12}
 
 
 def packed(layout: HeadLayout, block_size: int, dtype: torch.dtype, kv_dtype: str | None = None) -> PackedAttention:
-    return PackedAttention(layout, block_size, dtype, CPU, kv_dtype or name_of(dtype))
+    return PackedAttention(AttentionSpec(layout, block_size, dtype, CPU, kv_dtype or name_of(dtype)))
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -72,7 +72,7 @@ def test_equals_dense_attention(
     rows = [Row(n, layout, dtype, n) for n in (1, 130, 300, 17)]
     cuts = [[0, 1], [100, 1, 29], [7, 200, 90, 3], [17]]
     outputs = run(packed(layout, block_size, dtype), rows, cuts, layer=1)
-    twins = run(TorchPagedAttention(layout, block_size, dtype, CPU, name_of(dtype)), rows, cuts, layer=1)
+    twins = run(TorchPagedAttention(AttentionSpec(layout, block_size, dtype, CPU, name_of(dtype))), rows, cuts, layer=1)
     atol, rtol = TOLERANCE[dtype]
     for row, out, twin in zip(rows, outputs, twins, strict=True):
         torch.testing.assert_close(out.double(), dense(row, layout, window), atol=atol, rtol=rtol)
@@ -177,7 +177,7 @@ def test_norms_and_rotation_equal_the_twin(instruction_set: str, dim: int, angle
         backend.allocate(4)
         return backend.bind(step).attend(0, qkv.clone(), (angle.cos(), angle.sin()), norms)
 
-    twin = TorchPagedAttention(layout, 16, dtype, CPU, name_of(dtype))
+    twin = TorchPagedAttention(AttentionSpec(layout, 16, dtype, CPU, name_of(dtype)))
     atol, rtol = TOLERANCE[dtype]
     for norms in (None, HeadNorms(weights[0], weights[1], 1e-6)):
         want = out(twin, norms)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from attention_rows import Row, dense, run
 
-from penstock.attention.base import HeadLayout
+from penstock.attention.base import AttentionSpec, HeadLayout
 from penstock.attention.select import create_backend
 from penstock.attention.torch_paged import TorchPagedAttention
 from penstock.config.shape import ModelShape, Rope
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def twin(layout: HeadLayout, block_size: int, dtype: torch.dtype) -> TorchPagedAttention:
-    return TorchPagedAttention(layout, block_size, dtype, CPU, str(dtype).removeprefix("torch."))
+    return TorchPagedAttention(AttentionSpec(layout, block_size, dtype, CPU, str(dtype).removeprefix("torch.")))
 
 
 @pytest.mark.parametrize("window", [None, 1, 37, 128])

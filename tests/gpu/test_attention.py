@@ -11,7 +11,7 @@ import torch
 from attention_rows import Row, dense, run
 
 from penstock.attention import triton_paged
-from penstock.attention.base import HeadLayout, HeadNorms
+from penstock.attention.base import AttentionSpec, HeadLayout, HeadNorms
 from penstock.attention.context import AttentionStep, DeviceLens
 from penstock.attention.select import BACKENDS
 from penstock.attention.torch_paged import TorchPagedAttention
@@ -56,8 +56,9 @@ def backend(
     batch_invariant: bool = False,
 ) -> TritonPagedAttention:
     kv_dtype = kv_dtype or str(dtype).removeprefix("torch.")
-    assert TritonPagedAttention.refusal(layout, block_size, dtype, place, kv_dtype, batch_invariant) is None
-    return TritonPagedAttention(layout, block_size, dtype, place, kv_dtype, batch_invariant)
+    spec = AttentionSpec(layout, block_size, dtype, place, kv_dtype, batch_invariant)
+    assert TritonPagedAttention.refusal(spec) is None
+    return TritonPagedAttention(spec)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_equals_dense_attention(
 def test_whole_rows_that_see_ahead(place: torch.device, dtype: torch.dtype, window: int | None) -> None:
     layout = HeadLayout(6, 2, 24, 24**-0.5, (None, window), causal=False)
     rows = [Row(n, layout, dtype, n) for n in (1, 17, 80)]
-    twin = TorchPagedAttention(layout, 16, dtype, torch.device("cpu"), str(dtype).removeprefix("torch."))
+    twin = TorchPagedAttention(AttentionSpec(layout, 16, dtype, torch.device("cpu"), str(dtype).removeprefix("torch.")))
     cuts = [[len(r)] for r in rows]
     atol, rtol = TOLERANCE[dtype]
     got, want = (run(b, rows, cuts, layer=1) for b in (backend(layout, place, dtype), twin))
@@ -240,7 +241,7 @@ def test_norms_and_rotation_equal_the_twin(place: torch.device, dtype: torch.dty
         heads = HeadNorms(weights[0].to(on), weights[1].to(on), 1e-6) if norms else None
         return some.bind(step).attend(0, qkv.clone().to(on), (angle.cos().to(on), angle.sin().to(on)), heads).cpu()
 
-    twin = TorchPagedAttention(layout, 16, dtype, torch.device("cpu"), str(dtype).removeprefix("torch."))
+    twin = TorchPagedAttention(AttentionSpec(layout, 16, dtype, torch.device("cpu"), str(dtype).removeprefix("torch.")))
     atol, rtol = TOLERANCE[dtype]
     for norms in (False, True):
         want = out(twin, norms)
@@ -274,13 +275,14 @@ def test_backends_of_gpus_agree(name: str, block_size: int, window: int | None, 
     place, dtype = torch.device("cuda"), torch.bfloat16
     layout = HeadLayout(8, 2, 64, 0.125, (None, window), causal)
     kind: type[TritonPagedAttention] = BACKENDS.get(name)
-    refusal = kind.refusal(layout, block_size, dtype, place, "bfloat16")
+    spec = AttentionSpec(layout, block_size, dtype, place, "bfloat16")
+    refusal = kind.refusal(spec)
     if name == "flashinfer" and refusal is not None:
         pytest.skip(refusal)
     assert refusal is None
     rows = [Row(n, layout, dtype, n) for n in (1, 300, 1000, 17)]
     cuts = [[1], [100, 1, 198, 1], [7, 990, 2, 1], [17]] if causal else [[len(r)] for r in rows]
-    outputs = run(kind(layout, block_size, dtype, place, "bfloat16"), rows, cuts, layer=1)
+    outputs = run(kind(spec), rows, cuts, layer=1)
     others = run(backend(layout, place, dtype, block_size=block_size), rows, cuts, layer=1)
     for out, other in zip(outputs, others, strict=True):
         torch.testing.assert_close(out, other, atol=0.012, rtol=0.02)

@@ -17,7 +17,7 @@ import torch
 from attention_rows import Row, run
 
 from penstock.attention import flashinfer, measured
-from penstock.attention.base import AttentionBackend, HeadLayout
+from penstock.attention.base import AttentionBackend, AttentionSpec, HeadLayout
 from penstock.attention.flashinfer import FlashInferAttention
 from penstock.attention.select import candidates, create_backend
 from penstock.attention.torch_paged import TorchPagedAttention
@@ -84,9 +84,9 @@ def test_a_step_is_what_flashinfer_reads(place: torch.device, causal: bool, monk
     monkeypatch.setitem(sys.modules, "flashinfer", SimpleNamespace(**dict(zip(names, (Prefill, Decode), strict=True))))
     monkeypatch.setattr(flashinfer, "WORKSPACE_BYTES", 16)
     layout = LAYOUT if causal else replace(LAYOUT, windows=(None, None), causal=False)
-    some = FlashInferAttention(layout, 16, torch.float16, place, "float16")
+    some = FlashInferAttention(AttentionSpec(layout, 16, torch.float16, place, "float16"))
     assert type(some).build_padded is AttentionBackend.build_padded  # or steps would be recorded with a plan in them
-    twin = TorchPagedAttention(layout, 16, torch.float16, torch.device("cpu"), "float16")
+    twin = TorchPagedAttention(AttentionSpec(layout, 16, torch.float16, torch.device("cpu"), "float16"))
     rows = [Row(n, layout, torch.float16, n) for n in (5, 40, 17)]
     cuts = [[3, 1, 1], [30, 9, 1], [15, 1, 1]] if causal else [[len(r)] for r in rows]
     for layer in range(2):
@@ -100,7 +100,7 @@ def test_kernels_that_are_not_to_be_had_are_told_at_the_start(
     monkeypatch.setitem(sys.modules, "flashinfer", SimpleNamespace())
     monkeypatch.setattr(flashinfer, "WORKSPACE_BYTES", 16)
     with pytest.raises(StartError, match=r"its kernels are not to be had \(AttributeError.*flashinfer-jit-cache"):
-        FlashInferAttention(LAYOUT, 16, torch.float16, place, "float16")
+        FlashInferAttention(AttentionSpec(LAYOUT, 16, torch.float16, place, "float16"))
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,15 @@ def test_kernels_that_are_not_to_be_had_are_told_at_the_start(
 def test_what_it_cannot_do(
     changed: dict[str, Any], dtype: torch.dtype, kv_dtype: str, invariant: bool, why: str
 ) -> None:
-    reason = FlashInferAttention.refusal(replace(LAYOUT, **changed), 16, dtype, GPU, kv_dtype, invariant)
+    spec = AttentionSpec(replace(LAYOUT, **changed), 16, dtype, GPU, kv_dtype, invariant)
+    reason = FlashInferAttention.refusal(spec)
     assert reason is not None
     assert why in reason
 
 
 def test_where_it_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     if importlib.util.find_spec("flashinfer") is None:
-        reason = FlashInferAttention.refusal(LAYOUT, 16, torch.bfloat16, GPU, "bfloat16")
+        reason = FlashInferAttention.refusal(AttentionSpec(LAYOUT, 16, torch.bfloat16, GPU, "bfloat16"))
         assert reason == 'FlashInfer is not installed (pip install "penstock[flashinfer]")'
     shape = ModelShape("LlamaForCausalLM", 10, 64, 64, 2, 4, 2, 64, 1e-6, 64, Rope())
     with pytest.raises(StartError, match="--attention-backend FLASHINFER: flashinfer: FlashInfer is for NVIDIA GPUs"):

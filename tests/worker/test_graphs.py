@@ -17,7 +17,7 @@ import torch._dynamo
 from torch._dynamo.utils import counters
 from worker_cases import BLOCK, CPU, VOCAB, Driver, Request, RunnerFactory, random_model
 
-from penstock.attention.base import AttentionBackend, HeadNorms
+from penstock.attention.base import AttentionBackend, AttentionSpec, HeadNorms
 from penstock.attention.context import AttentionStep
 from penstock.attention.select import create_backend
 from penstock.attention.torch_paged import TorchPagedAttention
@@ -85,7 +85,7 @@ def recorded(
     """A driver whose steps are recorded, all of them before the first step."""
     if backend is None:
         layout = create_backend("torch_paged", factory.shape, BLOCK, factory.dtype, CPU).layout
-        backend = ReadsLengths(layout, BLOCK, factory.dtype, CPU, "float32")
+        backend = ReadsLengths(AttentionSpec(layout, BLOCK, factory.dtype, CPU, "float32"))
     backend.allocate(BLOCKS)
     limits = GraphLimits(decode, mixed, MAX_CONTEXT, reserve_bytes=1)
     forward = GraphForward(factory.model, backend, CpuDevice(), factory.shape.hidden_size, limits)
@@ -185,7 +185,7 @@ def test_backends_that_read_lengths_on_the_host_record_around_attention_alone(fa
 def test_recording_is_spread_over_time(factory: RunnerFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """While requests run, no step records more than one graph; the largest comes first, then the smallest."""
     layout = create_backend("torch_paged", factory.shape, BLOCK, factory.dtype, CPU).layout
-    backend = ReadsLengths(layout, BLOCK, factory.dtype, CPU, "float32")
+    backend = ReadsLengths(AttentionSpec(layout, BLOCK, factory.dtype, CPU, "float32"))
     backend.allocate(BLOCKS)
     monkeypatch.setattr("penstock.worker.graphs.FIRST_AFTER_S", 0.0)
     monkeypatch.setattr("penstock.worker.graphs.BUSY_SHARE", 1.0)
