@@ -86,9 +86,11 @@ class AttentionBackend(ABC):
 
     Attributes:
         needs_lens: it reads the rows' lengths on the device, so that `AttentionStep.lens` spares it a copy.
+        pads: it has `build_padded`.
     """
 
     needs_lens: ClassVar[bool] = False
+    pads: ClassVar[bool] = False
 
     def __init__(self, spec: AttentionSpec):
         self.layout = spec.layout
@@ -133,7 +135,7 @@ class AttentionBackend(ABC):
         Args:
             max_context: no row's context is ever longer.
         """
-        return self.build(step)
+        raise NotImplementedError
 
     @abstractmethod
     def attend(

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from penstock.attention.base import AttentionBackend, AttentionSpec
+from penstock.attention.base import AttentionSpec
 from penstock.attention.context import AttentionStep
 from penstock.attention.triton_paged import TritonMetadata, TritonPagedAttention
 from penstock.errors import StartError
@@ -41,7 +41,7 @@ class FlashInferMetadata(TritonMetadata):
 class FlashInferAttention(TritonPagedAttention):
     """See `AttentionBackend`."""
 
-    build_padded = AttentionBackend.build_padded  # not Triton's: a plan is for the lengths of one step
+    pads = False  # a plan is for the lengths of one step
 
     def __init__(self, spec: AttentionSpec):
         super().__init__(spec)

@@ -73,6 +73,7 @@ class TritonPagedAttention(AttentionBackend):
     """See `AttentionBackend`."""
 
     needs_lens = True
+    pads = True
 
     def __init__(self, spec: AttentionSpec):
         super().__init__(spec)

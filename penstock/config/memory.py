@@ -97,9 +97,8 @@ def _kept(name: str, kind: str, size: tuple[int, ...], plain: int, shape: ModelS
     return count // 2 + count // quantization.group * plain, True
 
 
-def default_pool_bytes(model_dir: str, dtype: str, shape: ModelShape, facts: PlatformFacts, utilization: float) -> int:
-    """Bytes that keys and values get if the user names no size."""
-    weights = weight_bytes(model_dir, dtype, shape).total
+def default_pool_bytes(weights: int, facts: PlatformFacts, utilization: float) -> int:
+    """Bytes that keys and values get beside so many bytes of weights, if the user names no size."""
     if facts.name == "cpu":
         left = (facts.memory_free - weights) / CPU_SHARE
     else:

@@ -83,7 +83,8 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
     kv_bytes = _kv_memory_bytes(args, platform)
     if kv_dtype != dtype and not shape.causal:
         raise StartError(f"--kv-cache-dtype {args.kv_cache_dtype}: {shape.architecture} keeps no keys and values.")
-    pool = kv_bytes or memory.default_pool_bytes(path, dtype, shape, platform.facts(), args.gpu_memory_utilization)
+    offload_bytes = _offload_bytes(args.cpu_offload_gb, platform)
+    pool = kv_bytes or _default_pool_bytes(path, dtype, shape, offload_bytes, platform, args.gpu_memory_utilization)
     pool_tokens = memory.pool_tokens(shape, kv_dtype, block_size, args.num_gpu_blocks_override, pool)
     derived = _trained_length(path, shape) if args.max_model_len in (None, "auto", -1) else shape.max_position
     max_model_len = _max_model_len(args.max_model_len, derived, pool_tokens)
@@ -94,7 +95,6 @@ def resolve(args: EngineArgs, *, usage: Usage) -> EngineConfig:
             "Default sampling values come from %s: %s; --generation-config vllm turns them off.", where, defaults
         )
     scheduler = _scheduler(args, usage, max_model_len, platform, shape.causal)
-    offload_bytes = _offload_bytes(args.cpu_offload_gb, platform)
     return EngineConfig(
         model=ModelConfig(
             model=args.model or hub.BUNDLED_NAME,
@@ -335,6 +335,13 @@ def _scheduler(args: EngineArgs, usage: Usage, max_model_len: int, platform: Pla
         policy=args.scheduling_policy,
         overlaps=args.async_scheduling is not False,
     )
+
+
+def _default_pool_bytes(
+    path: str, dtype: str, shape: ModelShape, offload_bytes: int, platform: Platform, utilization: float
+) -> int:
+    weights = max(0, memory.weight_bytes(path, dtype, shape).total - offload_bytes)
+    return memory.default_pool_bytes(weights, platform.facts(), utilization)
 
 
 def _offload_bytes(asked: float, platform: Platform) -> int:

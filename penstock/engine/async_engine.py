@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from penstock.config.engine_config import EngineConfig
@@ -361,8 +361,8 @@ class AsyncLLM:
         Raises:
             ClientError: there is no sleep mode without --enable-sleep-mode, or no such level or mode.
         """
-        while mode == "wait" and await self.call("hold_new"):
-            await asyncio.sleep(_HOLD_POLL_S)
+        if mode == "wait":
+            await _until_all_ended(self.call, level)
         await self.call("sleep", level, mode)
 
     async def wake_up(self, tags: list[str] | None = None) -> bool:
@@ -438,3 +438,13 @@ class AsyncLLM:
 
 
 AsyncLLMEngine = AsyncLLM
+
+
+async def _until_all_ended(call: Callable[..., Awaitable[Any]], level: int) -> None:
+    """Hold new requests until those that run have ended, ahead of a sleep of this level."""
+    try:
+        while await call("hold_new", level):
+            await asyncio.sleep(_HOLD_POLL_S)
+    except asyncio.CancelledError:  # nobody will sleep: let what waits run
+        await asyncio.shield(call("wake_up", []))
+        raise

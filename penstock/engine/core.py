@@ -166,9 +166,9 @@ class EngineCore:
             raise ClientError("method must be a name.", "method")
         return self.executor.call(method, *args, **keywords)
 
-    def hold_new(self) -> bool:
+    def hold_new(self, level: int = 1) -> bool:
         """Let no further request run; whether some still do. `sleep` follows when none does, or `wake_up`."""
-        return self._sleep.hold_new()
+        return self._sleep.hold_new(level)
 
     def sleep(self, level: int = 1, mode: str = "abort") -> None:
         """Run nothing, and let go of memory; see `Sleep.begin`. Requests that come wait until `wake_up`."""

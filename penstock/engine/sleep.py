@@ -44,9 +44,13 @@ class Sleep:
         if self.level and level > self.level:
             raise ClientError(f"The engine is asleep at level {self.level}; wake it up before level {level}.", "level")
 
-    def hold_new(self) -> bool:
-        """Let no further request run; whether some still do."""
-        self._check_enabled()
+    def hold_new(self, level: int) -> bool:
+        """Let no further request run, ahead of a sleep of this level; whether some still do.
+
+        Raises:
+            ClientError: it cannot sleep so.
+        """
+        self.check(level, "wait")
         if self.level is None:
             self._scheduler.pause = Pause.NEW
         return self.level is None and self._scheduler.num_running > 0
@@ -76,7 +80,9 @@ class Sleep:
         self._check_enabled()
         wanted = PARTS if tags is None else frozenset(tags) - {SCHEDULING}
         if unknown := wanted - PARTS:
-            raise ClientError(f"tags must be weights or kv_cache, not {min(unknown)!r}.", "tags")
+            raise ClientError(
+                f"tags must be among {', '.join(SLEEP_PARTS)}, {SCHEDULING}, not {min(unknown)!r}.", "tags"
+            )
         if wanted & self._missing:
             try:
                 self._executor.wake_up(wanted & self._missing)

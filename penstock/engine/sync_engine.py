@@ -198,8 +198,12 @@ class SyncEngine:
 
     def sleep(self, level: int, mode: str) -> None:
         """See `EngineCore.sleep`; with "wait", what runs finishes first."""
-        while mode == "wait" and self.call("hold_new"):
-            self.step()
+        try:
+            while mode == "wait" and self.call("hold_new", level):
+                self.step()
+        except KeyboardInterrupt:  # nobody will sleep: let what waits run
+            self.call("wake_up", [])
+            raise
         self.call("sleep", level, mode)
         self._finished += self._step()  # those that were aborted
 

@@ -22,8 +22,7 @@ class PlatformFacts:
         physical_cores: cores this process may use, hyperthreads not counted.
         supported_dtypes: names of types the platform computes in.
         fast_16bit: whether products in the preferred 16-bit type are faster than in float32.
-        device_name: of an accelerator, as its maker calls it.
-        capability: of an NVIDIA GPU: (major, minor) of what it can do.
+        device_name: of an accelerator, with what it can do, for messages.
     """
 
     name: str
@@ -33,7 +32,6 @@ class PlatformFacts:
     supported_dtypes: tuple[str, ...]
     fast_16bit: bool = True
     device_name: str = ""
-    capability: tuple[int, int] | None = None
 
 
 class Event(ABC):
@@ -90,7 +88,7 @@ class Device(ABC):
     Attributes:
         name: as its maker calls it.
         max_in_flight: steps that may be issued before the first one's result is read; more would gain nothing.
-        capability: of an NVIDIA GPU, see `PlatformFacts`.
+        capability: of an NVIDIA GPU: (major, minor) of what it can do.
     """
 
     name: str = ""

@@ -75,7 +75,6 @@ class CudaPlatform(Platform):
             physical_cores=physical_cores(),
             supported_dtypes=("bfloat16", "float16", "float32") if has_bfloat16 else ("float16", "float32"),
             device_name=_called(gpu),
-            capability=gpu.capability,
         )
 
     def preferred_16bit(self) -> str:

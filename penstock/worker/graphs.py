@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -259,11 +258,12 @@ class GraphForward(Forward):
         self._device = device
         self._bytes_before = device.graph_bytes()
         self._reserve = limits.reserve_bytes
+        if not backend.pads:  # each step has calls of its own then
+            limits = replace(limits, decode_sizes=())
         buffers = Buffers(limits, hidden_size, backend)
         decode = DecodeGraphs(model, backend, device, buffers, limits.max_context)
         self._kinds: tuple[Graphs, ...] = (decode, MixedGraphs(model, backend, device, buffers))
-        reads_lens = type(backend).build_padded is not AttentionBackend.build_padded  # else each step has its own calls
-        sizes: Sequence[tuple[int, ...]] = (limits.decode_sizes if reads_lens else (), limits.mixed_sizes)
+        sizes = (limits.decode_sizes, limits.mixed_sizes)
         orders = [some[-1:] + some[:-1] for some in sizes]  # then from the smallest on: small steps gain most
         self._left = [(kind, size) for kind, some in zip(self._kinds, orders, strict=True) for size in some]
         self._next_at = time.perf_counter() + FIRST_AFTER_S

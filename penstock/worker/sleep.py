@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 
-from penstock.errors import StartError
 from penstock.platforms.base import Device
 from penstock.worker.weight_memory import bytes_of, storages_of
 
@@ -27,7 +26,7 @@ class ParkedWeights:
         device.synchronize()  # layers that are brought from host memory may be on their way
         self._kept: list[tuple[torch.UntypedStorage, torch.Tensor]] = []
         for storage in storages_of(*holders):
-            if storage.device == device.torch_device or storage.device.type == device.torch_device.type:
+            if storage.device.type == device.torch_device.type:
                 host = device.host_tensor(storage.nbytes())
                 host.copy_(bytes_of(storage), non_blocking=True)
                 self._kept.append((storage, host))
@@ -37,25 +36,16 @@ class ParkedWeights:
 
     @torch.inference_mode()
     def restore(self) -> None:
-        """Move them back.
-
-        Raises:
-            StartError: the device has no room any more; they stay in host memory.
-        """
+        """Move them back. If that raises, all of them stay in host memory."""
         try:
             for storage, host in self._kept:
                 storage.resize_(host.numel())
                 bytes_of(storage).copy_(host, non_blocking=True)
-        except RuntimeError as e:
-            if not self._device.is_out_of_memory(e):
-                raise
+        except Exception:  # whatever it is: all of them or none
             self._device.synchronize()
             for storage, _ in self._kept:
                 storage.resize_(0)
-            self._device.give_back()
-            size = sum(host.numel() for _, host in self._kept)
-            free, _ = self._device.memory()
-            raise StartError(f"{size} bytes of weights do not fit into {free} bytes of free device memory.") from e
+            raise
         self._device.synchronize()
 
 

@@ -266,7 +266,8 @@ class Worker:
                     self._model = self._pooler = None
                     raise
             elif self._parked is not None:
-                self._parked.restore()
+                with memory_needed(self.device, "the weights were moved back", "Another program may have taken it."):
+                    self._parked.restore()
             self._parked = None
             self.device.give_back()
             self._missing.discard("weights")

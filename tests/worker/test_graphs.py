@@ -45,6 +45,8 @@ class PaddedStep:
 class ReadsLengths(TorchPagedAttention):
     """Attention that can be recorded: it reads lengths where and when a kernel would."""
 
+    pads = True
+
     def build_padded(self, step: AttentionStep, max_context: int) -> Any:
         return PaddedStep(step, max_context)
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from penstock import __version__
+from penstock.engine.messages import SCHEDULING, SLEEP_MODES, SLEEP_PARTS
 from penstock.entrypoints.anthropic import answers as anthropic_answers
 from penstock.entrypoints.anthropic import types as anthropic_types
 from penstock.entrypoints.anthropic.errors import AnthropicErrorAnswer
@@ -43,9 +44,9 @@ QUERIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/reset_prefix_cache"): {"reset_running_requests": {"type": "boolean", "default": False}},
     ("POST", "/sleep"): {
         "level": {"enum": [0, 1, 2], "default": 1},
-        "mode": {"enum": ["abort", "wait", "keep"], "default": "abort"},
+        "mode": {"enum": list(SLEEP_MODES), "default": SLEEP_MODES[0]},
     },
-    ("POST", "/wake_up"): {"tags": {"type": "array", "items": {"enum": ["weights", "kv_cache", "scheduling"]}}},
+    ("POST", "/wake_up"): {"tags": {"type": "array", "items": {"enum": [*SLEEP_PARTS, SCHEDULING]}}},
     ("GET", "/server_info"): {"config_format": {"enum": ["text", "json"], "default": "text"}},
     ("GET", "/v1/responses/{response_id}"): {
         "stream": {"type": "boolean", "default": False},
