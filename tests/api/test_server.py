@@ -79,14 +79,14 @@ def test_draining_waits_for_what_is_in_flight(fake: FakeServer) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_ends_its_request(fake: FakeServer, stream: bool) -> None:
-    fake.engine.delay_s = 0.05
+    fake.engine.delay_s = 30.0  # it cannot end by itself before `wait_for` gives up
     host, port = fake.url.removeprefix("http://").split(":")
     body = json.dumps({**CHAT, "stream": stream}).encode()
     head = f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection((host, int(port))) as client:
         client.sendall(head.encode() + body)
         wait_for(lambda: fake.engine.open)
-    assert wait_for(lambda: not fake.engine.open) < 0.1
+    wait_for(lambda: not fake.engine.open)
     wait_for(lambda: fake.front.in_flight == 0)
 
 
@@ -116,7 +116,7 @@ def test_two_hundred_clients_that_leave_at_random(fake: FakeServer) -> None:
 
 def test_a_full_queue_is_a_429_with_hints() -> None:
     with fake_server(ServerArgs(max_num_queued_reqs=2)) as fake:
-        fake.engine.delay_s = 5
+        fake.engine.delay_s = 30
         loop = asyncio.new_event_loop()
 
         async def main() -> httpx.Response:
@@ -126,7 +126,7 @@ def test_a_full_queue_is_a_429_with_hints() -> None:
                     await asyncio.sleep(0.01)
                 began = time.monotonic()
                 refused = await http.post(URL, json=CHAT)
-                assert time.monotonic() - began < 0.5
+                assert time.monotonic() - began < 5
                 for task in waiting:
                     task.cancel()
                 return refused

@@ -302,6 +302,9 @@ def test_a_command_adds_its_own_arguments() -> None:
 
 def test_parsing_is_fast() -> None:
     make_arg_parser()
-    start = time.perf_counter()
-    parse_serve(["M", "--port", "3"])
-    assert time.perf_counter() - start < 0.2  # about 10 ms on an idle machine
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        parse_serve(["M", "--port", "3"])
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.2  # about 10 ms on an idle machine

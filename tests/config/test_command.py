@@ -17,11 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_version_is_quick() -> None:
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "penstock", "--version"], cwd=ROOT, capture_output=True, text=True)
-    seconds = time.perf_counter() - start
-    assert (done.returncode, done.stdout, done.stderr) == (0, penstock.__version__ + "\n", "")
-    assert seconds < 1  # 0.02 s on an idle machine
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "penstock", "--version"], cwd=ROOT, capture_output=True, text=True)
+        seconds.append(time.perf_counter() - start)
+        assert (done.returncode, done.stdout, done.stderr) == (0, penstock.__version__ + "\n", "")
+    assert min(seconds) < 1  # 0.02 s on an idle machine
 
 
 @pytest.mark.parametrize("argv", [[], ["-h"], ["--help"]])

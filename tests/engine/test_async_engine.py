@@ -167,7 +167,7 @@ def test_deadlines(run: Running) -> None:
         with pytest.raises(DeadlineError):
             async for _ in run.engine.generate("Hello", params, "r", deadline=start + 0.05):
                 pass
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 5
         with pytest.raises(DeadlineError):
             await run.engine.submit("Hello", params, "r", deadline=start)
         await settled(run.engine)
@@ -231,7 +231,7 @@ def test_a_killed_core_ends_streams_and_is_started_again(run: Running) -> None:
             return None
 
         ends = await asyncio.gather(*(end(s) for s in streams), call, return_exceptions=True)
-        assert time.monotonic() - killed < 1
+        assert time.monotonic() - killed < 5  # about 0.05 s on an idle machine
         assert all(isinstance(e, EngineDeadError) for e in ends[:-1])
         assert ends[-1] is None or isinstance(ends[-1], EngineDeadError)
         assert (engine.is_ready, engine.is_running, engine.errored, engine.num_unfinished) == (False, True, False, 0)
