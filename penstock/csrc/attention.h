@@ -27,9 +27,10 @@ PENSTOCK_KERNEL(store_qkv, StoreQKV)
 // given to another thread, and whether it is does not change a bit.
 constexpr int64_t run_tokens = 1024;
 
-// Some tokens of one batch row against some runs of its keys.
+// Some tokens of one batch row and some heads against some runs of keys.
 struct AttentionItem {
   int32_t row, first_token, tokens;
+  int32_t first_head, stop_head;
   int32_t position;             // of the first token
   int32_t stop_key;             // one behind the last key that any of its tokens sees
   int32_t first_run, stop_run;
@@ -50,7 +51,7 @@ struct PagedAttention {
   int64_t table_stride;
   const AttentionItem* items;
   int64_t num_items;
-  const AttentionItem* merges;  // tokens whose runs were given to several items
+  const AttentionItem* merges;  // tokens and heads whose runs were given to several items
   int64_t num_merges;
   int64_t num_partials, partial_rows;  // runs that are kept apart, and the most rows of one
 };

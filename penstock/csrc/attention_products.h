@@ -85,31 +85,52 @@ inline void store_elements(typename F::Element* p, Vec first, Vec second) {
   }
 }
 
-inline void prefetch(const char* p) { __builtin_prefetch(p, 0, 2); }
+// The units of the tile that is needed next. With `fetch`, the first half of them is fetched while keys are multiplied,
+// the second while values are, in the order in which they lie: memory gives a tenth more than in the order of use.
+struct Next {
+  const char* units[tile_units];
+};
 
-// out[R][tile] = factor * q[R][depth] · keys of U units. With `next`, the same places of those units are fetched.
-template <class F, int R, int U>
-inline void multiply_keys(const typename F::Element* q, int64_t q_stride, const char* const* units,
-                          const char* const* next, int64_t depth, float factor, float* out) {
+template <int bytes>
+inline void prefetch_on(const char*& p) {
+#pragma GCC unroll 16
+  for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 3);
+  p += bytes;
+}
+
+// out[R][tile] = factor * q[R][depth] · keys of U units, the first of them number `first` of the tile. A quarter of the
+// tile's steps fetches half a unit; where only two units are multiplied, two halves.
+template <class F, int R, int U, bool fetch>
+__attribute__((noinline)) void multiply_keys(const typename F::Element* q, const char* const* units, int first,
+                                             const Next& next, int64_t depth, float factor, float* out) {
   constexpr int V = U * unit_vectors, row_bytes = unit_tokens * F::lane_bytes;
+  constexpr int parts = fetch && U > 1 ? tile_units : 1;
   Vec acc[R][V];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) acc[r][v] = Vec{};
-  for (int64_t k = 0; k < depth / F::step; ++k) {
-    typename F::Right b[V];
+  const int64_t steps = depth / F::step;
+  for (int64_t part = 0, k = 0; part < parts; ++part) {
+    const char *ahead, *behind;
+    if constexpr (fetch) {
+      const int64_t half = (first + part) % 2 * steps * row_bytes, unit = (first + part) / 2;
+      ahead = next.units[unit] + half;
+      behind = next.units[tile_units / 2 + unit] + half;
+    }
+    for (const int64_t stop = steps * (part + 1) / parts; k < stop; ++k) {
+      typename F::Right b[V];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v)
-      b[v] = F::right(units[v / unit_vectors] + k * row_bytes + v % unit_vectors * W * F::lane_bytes);
-    if (next)
+      for (int v = 0; v < V; ++v)
+        b[v] = F::right(units[v / unit_vectors] + k * row_bytes + v % unit_vectors * W * F::lane_bytes);
+      if constexpr (fetch) prefetch_on<parts * row_bytes>(ahead);
+      if constexpr (fetch && U == 2) prefetch_on<parts * row_bytes>(behind);
 #pragma GCC unroll 8
-      for (int u = 0; u < U; ++u) prefetch(next[u] + k * row_bytes);
+      for (int r = 0; r < R; ++r) {
+        const typename F::Left a = F::left(q + r * depth + k * F::step);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const typename F::Left a = F::left(q + r * q_stride + k * F::step);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) acc[r][v] = F::add(acc[r][v], a, b[v]);
+        for (int v = 0; v < V; ++v) acc[r][v] = F::add(acc[r][v], a, b[v]);
+      }
     }
   }
 #pragma GCC unroll 8
@@ -118,25 +139,27 @@ inline void multiply_keys(const typename F::Element* q, int64_t q_stride, const 
     for (int v = 0; v < V; ++v) store<Type::f32>(out + r * tile_tokens + v * W, acc[r][v] * factor);
 }
 
-// sums[R][V vectors] = fade[R] * sums + weights[R][keys of the units] · values.
-template <class F, int R, int V>
-inline void multiply_values(const typename F::Element* weights, const char* const* units, const char* const* next,
-                            int num_units, int64_t row_bytes, const float* fade, float* sums, int64_t sums_stride) {
-  constexpr int rows = unit_tokens / F::step;
+// Vectors from `lane` on of sums[R][width] = fade[R] * sums + weights[R][keys of the units] · values.
+template <class F, int R, int V, bool fetch>
+__attribute__((noinline)) void multiply_values(const typename F::Element* weights, const char* const* units,
+                                               int64_t lane, const Next& next, int num_units, int64_t width,
+                                               const float* fade, float* sums) {
+  constexpr int rows = unit_tokens / F::step, bytes = V * W * F::lane_bytes;
+  const int64_t row_bytes = width * F::lane_bytes;
   Vec acc[R][V];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) acc[r][v] = load<Type::f32>(sums + r * sums_stride + v * W) * fade[r];
+    for (int v = 0; v < V; ++v) acc[r][v] = load<Type::f32>(sums + r * width + lane + v * W) * fade[r];
   for (int u = 0; u < num_units; ++u) {
+    const char* ahead;
+    if constexpr (fetch) ahead = next.units[(tile_units + u) / 2] + (2 * lane * F::lane_bytes + u % 2 * bytes) * rows;
     for (int k = 0; k < rows; ++k) {
-      const char* p = units[u] + k * row_bytes;
+      const char* p = units[u] + lane * F::lane_bytes + k * row_bytes;
       typename F::Right b[V];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) b[v] = F::right(p + v * W * F::lane_bytes);
-      if (next)
-#pragma GCC unroll 8
-        for (int v = 0; v < V * W * F::lane_bytes / 64; ++v) prefetch(next[u] + k * row_bytes + v * 64);
+      if constexpr (fetch) prefetch_on<bytes>(ahead);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         const typename F::Left a = F::left(weights + r * tile_tokens + u * unit_tokens + k * F::step);
@@ -148,40 +171,38 @@ inline void multiply_values(const typename F::Element* weights, const char* cons
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) store<Type::f32>(sums + r * sums_stride + v * W, acc[r][v]);
+    for (int v = 0; v < V; ++v) store<Type::f32>(sums + r * width + lane + v * W, acc[r][v]);
 }
 
 // As above for any number of units; some more may be computed, which must be readable.
-template <class F, int R>
-inline void multiply_keys(int num_units, const typename F::Element* q, int64_t q_stride, const char* const* units,
-                          const char* const* next, int64_t depth, float factor, float* out) {
+template <class F, int R, bool fetch>
+inline void multiply_keys(int num_units, const typename F::Element* q, const char* const* units, const Next& next,
+                          int64_t depth, float factor, float* out) {
   if constexpr (max_units == 1) {
     for (int u = 0; u < num_units; ++u)
-      multiply_keys<F, R, 1>(q, q_stride, units + u, next ? next + u : next, depth, factor, out + u * unit_tokens);
-  } else if (num_units <= 2 && !next) {
-    multiply_keys<F, R, 2>(q, q_stride, units, next, depth, factor, out);
+      multiply_keys<F, R, 1, fetch>(q, units + u, u, next, depth, factor, out + u * unit_tokens);
+  } else if (num_units <= 2) {
+    multiply_keys<F, R, 2, fetch>(q, units, 0, next, depth, factor, out);
   } else {
-    multiply_keys<F, R, tile_units>(q, q_stride, units, next, depth, factor, out);
+    multiply_keys<F, R, tile_units, fetch>(q, units, 0, next, depth, factor, out);
   }
 }
 
 // As above for all lanes of a row of values.
-template <class F, int R>
+template <class F, int R, bool fetch>
 inline void multiply_values(int64_t width, const typename F::Element* weights, const char* const* units,
-                            const char* const* next, int num_units, const float* fade, float* sums) {
-  const int64_t row_bytes = width * F::lane_bytes;
-  const char *at[tile_units], *ahead[tile_units];
+                            const Next& next, int num_units, const float* fade, float* sums) {
+  constexpr int most = W == 16 && R <= 2 ? 2 * max_vectors : max_vectors;  // so that sums do not wait for each other
   for (int64_t lane = 0; lane < width;) {
-    for (int u = 0; u < tile_units; ++u) {
-      at[u] = units[u] + lane * F::lane_bytes;
-      if (next) ahead[u] = next[u] + lane * F::lane_bytes;
-    }
-    const char* const* fetch = next ? ahead : nullptr;
-    if (width - lane >= max_vectors * W) {
-      multiply_values<F, R, max_vectors>(weights, at, fetch, num_units, row_bytes, fade, sums + lane, width);
+    const int64_t vectors = (width - lane) / W;
+    if (vectors >= most) {
+      multiply_values<F, R, most, fetch>(weights, units, lane, next, num_units, width, fade, sums);
+      lane += most * W;
+    } else if (vectors >= max_vectors) {
+      multiply_values<F, R, max_vectors, fetch>(weights, units, lane, next, num_units, width, fade, sums);
       lane += max_vectors * W;
     } else {
-      multiply_values<F, R, unit_vectors>(weights, at, fetch, num_units, row_bytes, fade, sums + lane, width);
+      multiply_values<F, R, unit_vectors, fetch>(weights, units, lane, next, num_units, width, fade, sums);
       lane += unit_tokens;
     }
   }

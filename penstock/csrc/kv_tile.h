@@ -12,9 +12,7 @@ namespace {
 
 struct Tile {
   const char *keys[tile_units], *values[tile_units];
-  const char *next_keys[tile_units], *next_values[tile_units];
   const float *key_scales, *value_scales;  // [tile_tokens] or null
-  bool fetch;                              // whether the tile after this one is to be fetched meanwhile
 };
 
 class Tiles {
@@ -29,52 +27,45 @@ class Tiles {
     return copies_ ? tile_tokens * ((store_.depth + store_.padded()) * out_bytes_ + 8) : 0;
   }
   void use(char* scratch) { scratch_ = scratch; }
-  void find(const int32_t* table, int64_t head) { table_ = table, head_ = head; }
+  void find(const int32_t* table) { table_ = table; }
 
-  // Units of the tile that starts at `start`, those up to token `last` of the row. With `wide`, the next tile is named.
-  Tile load(int64_t start, int64_t last, bool ahead) const {
+  // Units of a head's tile that starts at `start`, those up to token `last` of the row.
+  Tile load(int64_t head, int64_t start, int64_t last) const {
     Tile tile;
     tile.key_scales = tile.value_scales = nullptr;
-    tile.fetch = ahead && !copies_;
     for (int u = 0; u < tile_units; ++u) {
       const int64_t token = start + u * unit_tokens;
       if (token > last) {
         tile.keys[u] = tile.values[u] = tile.keys[0];
       } else if (copies_) {
-        copy(token, last, u, tile);
+        copy(head, token, last, u, tile);
       } else {
-        tile.keys[u] = unit(token);
+        tile.keys[u] = unit(head, token);
         tile.values[u] = tile.keys[u] + store_.key_bytes();
       }
-      if (!ahead) continue;
-      const int64_t then = token + tile_tokens;
-      if (copies_) {
-        if (then <= last) fetch_all(then, last);
-        continue;
-      }
-      tile.next_keys[u] = then > last ? tile.keys[u] : unit(then);
-      tile.next_values[u] = tile.next_keys[u] + store_.key_bytes();
     }
     return tile;
   }
 
- private:
-  const char* unit(int64_t token) const {
-    const int64_t size = store_.block_size;
-    return store_.unit(table_[token / size] * size + token % size, head_);
+  // The units of a tile that is needed next. Those of 8-bit codes are shorter than what is fetched for each: it goes on
+  // into the units behind them, which mostly are the next ones.
+  Next next(int64_t head, int64_t start, int64_t last) const {
+    Next next;
+    for (int u = 0; u < tile_units; ++u) {
+      const int64_t token = start + u * unit_tokens;
+      next.units[u] = token > last ? next.units[0] : unit(head, token);
+    }
+    return next;
   }
 
-  void fetch_all(int64_t token, int64_t last) const {
-    for (int part = 0; part < parts_; ++part) {
-      const int64_t at = token + part * store_.tokens();
-      if (at > last) return;
-      const char* p = unit(at);
-      for (int64_t i = 0; i < store_.unit_bytes(); i += 64) prefetch(p + i);
-    }
+ private:
+  const char* unit(int64_t head, int64_t token) const {
+    const int64_t size = store_.block_size;
+    return store_.unit(table_[token / size] * size + token % size, head);
   }
 
   // Puts unit u of the tile together in the scratch memory.
-  void copy(int64_t token, int64_t last, int u, Tile& tile) const {
+  void copy(int64_t head, int64_t token, int64_t last, int u, Tile& tile) const {
     const int64_t key_bytes = unit_tokens * store_.depth * out_bytes_;
     const int64_t value_bytes = unit_tokens * store_.padded() * out_bytes_;
     char* keys = scratch_ + u * key_bytes;
@@ -85,7 +76,7 @@ class Tiles {
     const int64_t tokens = store_.tokens();
     for (int part = 0; part < parts_; ++part) {
       const int64_t at = token + part * tokens;
-      const char* from = at > last ? nullptr : unit(at);
+      const char* from = at > last ? nullptr : unit(head, at);
       copy_keys(from, keys, part);
       copy_values(from, values + part * (value_bytes / parts_), value_bytes / parts_);
       if (!store_.coded()) continue;
@@ -129,7 +120,6 @@ class Tiles {
   const int64_t out_bytes_;
   const bool copies_;
   const int32_t* table_ = nullptr;
-  int64_t head_ = 0;
   char* scratch_ = nullptr;
 };
 

@@ -2,6 +2,8 @@
 // log2(e), so that weights are powers of 2.
 #include "attention.h"
 
+#include <algorithm>
+
 #include "attention_products.h"
 #include "kv_tile.h"
 #include "thread_pool.h"
@@ -106,17 +108,38 @@ inline float weigh(float* score, const Row& row, const Tile& tile, float& high, 
 template <class F>
 class Item {
  public:
-  Item(const PagedAttention& a, const AttentionItem& item, int64_t head)
-      : a_(a), item_(item), head_(head), rows_(item.tokens * a.group), width_(KVLayout(a.store).padded()), tiles_(KVLayout(a.store)) {
+  Item(const PagedAttention& a, const AttentionItem& item)
+      : a_(a), item_(item), rows_(item.tokens * a.group), width_(KVLayout(a.store).padded()), tiles_(KVLayout(a.store)) {
     Scratch scratch{static_cast<char*>(thread_scratch(scratch_bytes()))};
     q_ = scratch.take<typename F::Element>(rows_ * a.store.depth);
     run_ = take_sums(scratch, W);
     all_ = take_sums(scratch, 1);
     tiles_.use(scratch.take<char>(tiles_.scratch_bytes()));
-    tiles_.find(a.tables + item.row * a.table_stride, head);
+    tiles_.find(a.tables + item.row * a.table_stride);
+    const int64_t last = item.stop_key - 1, first = item.position - a.window + 1;
+    first_tile_ = std::max(item.first_run * run_tiles, first > 0 ? first / tile_tokens : 0);
+    stop_tile_ = std::min(item.stop_run * run_tiles, last / tile_tokens + 1);
   }
 
   void compute(float* partials, int64_t partial_floats) {
+    for (head_ = item_.first_head; head_ < item_.stop_head; ++head_) compute_head(partials, partial_floats);
+  }
+
+  // The runs that other items left in `partials`, in order.
+  void merge_partials(float* partials, int64_t partial_floats) {
+    for (head_ = item_.first_head; head_ < item_.stop_head; ++head_) {
+      clear(all_, 1);
+      for (int64_t run = item_.first_run; run < item_.stop_run; ++run) {
+        float* p = partials + ((item_.partial + run - item_.first_run) * a_.store.heads + head_) * partial_floats;
+        const Sums kept{p, p + rows_, p + 2 * rows_};
+        for (int64_t r = 0; r < rows_; ++r) merge(r, kept);
+      }
+      write_output();
+    }
+  }
+
+ private:
+  void compute_head(float* partials, int64_t partial_floats) {
     load_queries();
     const bool alone = item_.partial < 0 && item_.stop_run - item_.first_run == 1;
     if (item_.partial < 0 && !alone) clear(all_, 1);
@@ -135,18 +158,6 @@ class Item {
     if (item_.partial < 0) write_output();
   }
 
-  // The runs that other items left in `partials`, in order.
-  void merge_partials(float* partials, int64_t partial_floats) {
-    clear(all_, 1);
-    for (int64_t run = item_.first_run; run < item_.stop_run; ++run) {
-      float* p = partials + ((item_.partial + run - item_.first_run) * a_.store.heads + head_) * partial_floats;
-      const Sums kept{p, p + rows_, p + 2 * rows_};
-      for (int64_t r = 0; r < rows_; ++r) merge(r, kept);
-    }
-    write_output();
-  }
-
- private:
   Sums take_sums(Scratch& scratch, int64_t norm_width) const {
     return {scratch.take<float>(rows_), scratch.take<float>(rows_ * norm_width), scratch.take<float>(rows_ * width_)};
   }
@@ -181,25 +192,26 @@ class Item {
   }
 
   void add_run(int64_t run) {
-    const int64_t last = item_.stop_key - 1, first = item_.position - a_.window + 1;
-    const int64_t seen_tile = first > 0 ? first / tile_tokens : 0;
-    int64_t tile = run * run_tiles, stop = tile + run_tiles;
-    if (tile < seen_tile) tile = seen_tile;
-    if (stop > last / tile_tokens + 1) stop = last / tile_tokens + 1;
-    for (; tile < stop; ++tile) add_tile(tile, last);
+    const int64_t stop = std::min((run + 1) * run_tiles, stop_tile_);
+    for (int64_t tile = std::max(run * run_tiles, first_tile_); tile < stop; ++tile) add_tile(tile);
   }
 
-  void add_tile(int64_t index, int64_t last) {
-    const int64_t start = index * tile_tokens;
+  void add_tile(int64_t index) {
+    const int64_t start = index * tile_tokens, last = item_.stop_key - 1;
     // Rows see a tile one after the other: those before see nothing of it yet, those behind nothing any more.
     int64_t token = start - item_.position - (a_.causal ? 0 : a_.window - 1), stop = start + tile_tokens - 1 + a_.window - item_.position;
     if (token < 0) token = 0;
     if (stop > item_.tokens) stop = item_.tokens;
-    const Tile tile = tiles_.load(start, last, (stop - token) * a_.group <= max_rows);
-    bool fetch = tile.fetch;
+    // What this thread computes next: the following tile, or the first one of the following head.
+    const bool last_tile = index + 1 == stop_tile_;
+    bool fetch = !(last_tile && head_ + 1 == item_.stop_head);
+    Next next;
+    if (fetch) next = tiles_.next(head_ + last_tile, (last_tile ? first_tile_ : index + 1) * tile_tokens, last);
+    const Tile tile = tiles_.load(head_, start, last);
     for (int64_t r = token * a_.group; r < stop * a_.group;) {
       const int count = rows_at_once(stop * a_.group - r);
-      PENSTOCK_WITH_ROWS(count, add_rows<R>(r, start, tile, fetch))
+      PENSTOCK_WITH_ROWS(count, fetch ? add_rows<R, true>(r, start, tile, next)
+                                      : add_rows<R, false>(r, start, tile, next))
       fetch = false;
       r += count;
     }
@@ -211,23 +223,21 @@ class Item {
     return seen(position, ahead < item_.stop_key ? ahead : item_.stop_key, tile_start, a_.window);
   }
 
-  template <int R>
-  void add_rows(int64_t r, int64_t start, const Tile& tile, bool fetch) {
+  template <int R, bool fetch>
+  void add_rows(int64_t r, int64_t start, const Tile& tile, const Next& next) {
     alignas(64) float score[R * tile_tokens];
     alignas(64) typename F::Element weights[R * tile_tokens];
     float fade[R];
     const int64_t depth = a_.store.depth;
     const Row last = seen_by((r + R - 1) / a_.group, start);
     const int units = static_cast<int>((last.stop + unit_tokens - 1) / unit_tokens);
-    multiply_keys<F, R>(units, q_ + r * depth, depth, tile.keys, fetch ? tile.next_keys : nullptr, depth,
-                        a_.scale * log2_e, score);
+    multiply_keys<F, R, fetch>(units, q_ + r * depth, tile.keys, next, depth, a_.scale * log2_e, score);
     for (int i = 0; i < R; ++i) {
       const Row row = seen_by((r + i) / a_.group, start);
       fade[i] = weigh<F>(score + i * tile_tokens, row, tile, run_.high[r + i], run_.norm + (r + i) * W,
                          weights + i * tile_tokens);
     }
-    multiply_values<F, R>(width_, weights, tile.values, fetch ? tile.next_values : nullptr, units, fade,
-                          run_.values + r * width_);
+    multiply_values<F, R, fetch>(width_, weights, tile.values, next, units, fade, run_.values + r * width_);
   }
 
   // Adds a run's sums of a row to those of all runs. A run in which the row saw nothing is left out.
@@ -266,7 +276,8 @@ class Item {
 
   const PagedAttention& a_;
   const AttentionItem& item_;
-  const int64_t head_, rows_, width_;
+  const int64_t rows_, width_;
+  int64_t head_ = 0, first_tile_, stop_tile_;
   Tiles tiles_;
   typename F::Element* q_;
   Sums run_, all_;
@@ -277,13 +288,9 @@ void attend(const PagedAttention& a) {
   const int64_t heads = a.store.heads, partial_floats = a.partial_rows * (KVLayout(a.store).padded() + 2);
   float* partials = nullptr;
   if (a.num_partials) partials = static_cast<float*>(shared_scratch(a.num_partials * heads * partial_floats * 4));
-  parallel_for(a.num_items * heads, [&](int64_t task) {
-    Item<F>(a, a.items[task / heads], task % heads).compute(partials, partial_floats);
-  });
+  parallel_for(a.num_items, [&](int64_t i) { Item<F>(a, a.items[i]).compute(partials, partial_floats); });
   if (!a.num_merges) return;
-  parallel_for(a.num_merges * heads, [&](int64_t task) {
-    Item<F>(a, a.merges[task / heads], task % heads).merge_partials(partials, partial_floats);
-  });
+  parallel_for(a.num_merges, [&](int64_t i) { Item<F>(a, a.merges[i]).merge_partials(partials, partial_floats); });
 }
 
 }  // namespace
