@@ -42,8 +42,8 @@ struct Ahead {
 inline void prefetch(const Ahead& ahead, int64_t line) {
   if (ahead.bytes) {
     const uint8_t* at = ahead.next + line * ahead.bytes;
-    __builtin_prefetch(at, 0, 2);
-    if (ahead.bytes == 128) __builtin_prefetch(at + 64, 0, 2);
+    __builtin_prefetch(at, 0, 3);
+    if (ahead.bytes == 128) __builtin_prefetch(at + 64, 0, 3);
   }
 }
 

@@ -158,9 +158,7 @@ struct Format4 : Format {
       const uint8_t* from = chunk;
       const int8_t* x = first;
       for (int64_t g = 0; g < groups; ++g, from += bytes, x += (group + 8) * R) {
-        if (ahead.bytes)
-          for (int64_t i = 0; i <= group / 8; ++i) prefetch(ahead, g * (group / 8 + 1) + i);
-        add_group<R>(from, x, lane, at, total);
+        add_group<R>(from, x, lane, at, total, ahead, g * (group / 8 + 1));
       }
       if constexpr (in_registers<R>)
         each<R>([&](int r, int c) { store<Type::f32>(at + r * lanes + c * W, total[r][c]); });
@@ -178,7 +176,7 @@ struct Format4 : Format {
 
   template <int R>
   __attribute__((always_inline)) inline void add_group(const uint8_t* chunk, const int8_t* x, int lane, float* sums,
-                                                       Vec (&total)[R][columns]) const {
+                                                       Vec (&total)[R][columns], const Ahead& ahead, int64_t line) const {
     const int64_t group = w.group;
     const auto* row_scales = reinterpret_cast<const float*>(x + R * group);
     const auto* begin = reinterpret_cast<const int32_t*>(x + R * (group + 4));
@@ -188,6 +186,7 @@ struct Format4 : Format {
     for (int64_t i = 0; i < group; i += 32) {  // a group is a multiple of 32
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j, from += 4 * lanes, x += 8 * R) {
+        prefetch(ahead, line + i / 8 + j);
         VecB low[columns], high[columns];
 #pragma GCC unroll 4
         for (int c = 0; c < columns; ++c) {
@@ -199,6 +198,7 @@ struct Format4 : Format {
         s.template add<4>(high, x + 4 * R);
       }
     }
+    prefetch(ahead, line + group / 8);
     const auto* scales = reinterpret_cast<const Memory<Scale>*>(chunk + group * lanes / 2) + lane;
     Vec scale[columns];
 #pragma GCC unroll 4
