@@ -67,7 +67,7 @@ def page(
     if rates:
         measured = (
             f"It read {rates['read'] / 1e9:.1f} GB/s, multiplied {rates['bf16'] / 1e9:.0f} GFLOP/s in bf16 and "
-            f"{rates['int8'] / 1e9:.0f} GOP/s in int8 (medians of what was measured between the rounds).\n"
+            f"{rates['int8'] / 1e9:.0f} GOP/s in int8 (medians of what was measured before every row).\n"
         )
     lines = [
         f"# CPU, {facts['date']}\n",

@@ -35,10 +35,7 @@ class BlockPool:
         taken = []
         for _ in range(n):
             block_id = self._free.popitem(last=False)[0]
-            block_hash = self._hashes[block_id]
-            if block_hash is not None:
-                del self._by_hash[block_hash]
-                self._hashes[block_id] = None
+            self.forget(block_id)
             self._refs[block_id] = 1
             taken.append(block_id)
         return taken

@@ -14,6 +14,7 @@ from penstock.config.shape import Quantization
 from penstock.ops.fp8_matrix import FP8, Fp8Matrix, new_fp8_matrix, quantize_fp8
 from penstock.quantization.base import LinearLayer, LinearMethod, UnquantizedLinear
 from penstock.quantization.compressed_tensors import Ignoring, RowsSlot
+from penstock.quantization.quantizing_slot import quantizing_slots
 from penstock.quantization.slot import Slot
 
 BLOCK = 128
@@ -35,11 +36,7 @@ class Fp8Linear(LinearMethod):
         layer.fp8_matrix = new_fp8_matrix(n, k, self._group, layer.dtype, layer.device, layer.batch_invariant)
 
     def slots(self, layer: LinearLayer) -> Mapping[str, torch.Tensor | Slot]:
-        slots, first = {}, 0
-        for name, rows in layer.shards.items():
-            slots[f"{name}.weight"] = QuantizingSlot(layer.fp8_matrix, first, rows, layer.dtype)
-            first += rows
-        return slots
+        return quantizing_slots(layer, layer.fp8_matrix, quantize_fp8)
 
     def finish_loading(self, layer: LinearLayer) -> None:
         layer.fp8_matrix.finish(layer.bias)
@@ -49,20 +46,6 @@ class Fp8Linear(LinearMethod):
 
     def rows(self, layer: LinearLayer, ids_T: torch.Tensor) -> torch.Tensor:
         raise AssertionError("heads and embeddings are not of fp8")
-
-
-class QuantizingSlot(Slot):
-    """Takes rows of a weight and keeps them as fp8 with scales."""
-
-    def __init__(self, matrix: Fp8Matrix, first: int, rows: int, dtype: torch.dtype):
-        super().__init__((rows, matrix.k), dtype)
-        self._matrix = matrix
-        self._first = first
-
-    def copy_(self, source: torch.Tensor) -> None:
-        numbers_NK, scales_N1 = quantize_fp8(source.to(self._matrix.device))
-        self._matrix.put_numbers(self._first, numbers_NK)
-        self._matrix.put_scales(self._first, scales_N1)
 
 
 class Fp8Checkpoint(Fp8Linear):

@@ -12,7 +12,7 @@ import torch
 from penstock.config.shape import Quantization
 from penstock.ops.int_matrix import new_int_matrix
 from penstock.quantization.base import LinearLayer, LinearMethod
-from penstock.quantization.int8 import Int8Linear, quantizing_slots
+from penstock.quantization.int8 import Int8Linear, quantizing_int_slots
 from penstock.quantization.slot import Slot
 
 
@@ -30,7 +30,7 @@ class Int4Linear(LinearMethod):
         layer.int_matrix = new_int_matrix(n, k, 4, self._group, layer.dtype, layer.device, layer.batch_invariant)
 
     def slots(self, layer: LinearLayer) -> Mapping[str, torch.Tensor | Slot]:
-        return quantizing_slots(layer)
+        return quantizing_int_slots(layer)
 
     def finish_loading(self, layer: LinearLayer) -> None:
         pass

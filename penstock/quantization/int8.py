@@ -13,9 +13,8 @@ from penstock.config.shape import Quantization
 from penstock.ops.int_matrix import IntMatrix, new_int_matrix, quantize_weight
 from penstock.ops.narrow_matrix import NarrowMatrix
 from penstock.quantization.base import LinearLayer, LinearMethod
+from penstock.quantization.quantizing_slot import quantizing_slots
 from penstock.quantization.slot import Slot
-
-_ROWS_ON_DEVICE = 8192  # bounds the memory that quantizing a head takes beside the weights
 
 
 class Int8Linear(LinearMethod):
@@ -29,7 +28,7 @@ class Int8Linear(LinearMethod):
         layer.int_matrix = new_int_matrix(n, k, 8, 0, torch.float32, layer.device, layer.batch_invariant)
 
     def slots(self, layer: LinearLayer) -> Mapping[str, torch.Tensor | Slot]:
-        return quantizing_slots(layer)
+        return quantizing_int_slots(layer)
 
     def finish_loading(self, layer: LinearLayer) -> None:
         pass
@@ -41,31 +40,13 @@ class Int8Linear(LinearMethod):
         return layer.int_matrix.rows(ids_T, layer.dtype)
 
 
-class QuantizingSlot(Slot):
-    """Takes rows of a weight and keeps them as whole numbers with scales."""
+def quantizing_int_slots(layer: LinearLayer) -> dict[str, torch.Tensor | Slot]:
+    """Slots that quantize a layer's weights into its `int_matrix`."""
+    matrix: IntMatrix | NarrowMatrix = layer.int_matrix
 
-    def __init__(self, matrix: IntMatrix | NarrowMatrix, first: int, rows: int, dtype: torch.dtype):
-        super().__init__((rows, matrix.k), dtype)
-        self._matrix = matrix
-        self._first = first
+    def quantize(rows_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if rows_NK.dtype is torch.float64:
+            rows_NK = rows_NK.float()
+        return quantize_weight(rows_NK, matrix.bits, matrix.group, matrix.scale_dtype)
 
-    def copy_(self, source: torch.Tensor) -> None:
-        matrix, count = self._matrix, source.shape[0]
-        if source.dtype is torch.float64:
-            source = source.float()
-        at_once = count if matrix.device.type == "cpu" else _ROWS_ON_DEVICE
-        for start in range(0, count, at_once):
-            rows_NK = source[start : start + at_once].to(matrix.device)
-            numbers_NK, scales_NG = quantize_weight(rows_NK, matrix.bits, matrix.group, matrix.scale_dtype)
-            matrix.put_numbers(self._first + start, numbers_NK)
-            matrix.put_scales(self._first + start, scales_NG)
-
-
-def quantizing_slots(layer: LinearLayer) -> dict[str, torch.Tensor | Slot]:
-    """Slots for the weights of a layer's shards that quantize them into its `int_matrix`."""
-    slots: dict[str, torch.Tensor | Slot] = {}
-    first = 0
-    for name, rows in layer.shards.items():
-        slots[f"{name}.weight"] = QuantizingSlot(layer.int_matrix, first, rows, layer.dtype)
-        first += rows
-    return slots
+    return quantizing_slots(layer, matrix, quantize)

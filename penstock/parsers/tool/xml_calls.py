@@ -15,7 +15,7 @@ from penstock.parsers.text_reader import NO_STOPS, Script, Sink, Stops
 from penstock.parsers.tool.base import MarkedToolParser
 from penstock.parsers.tool_schemas import text_to_json
 
-STRING = frozenset({"string"})
+_STRING = frozenset({"string"})
 NAME_CHARS = re.compile(r"[^<>\"\n]*")
 
 
@@ -50,7 +50,7 @@ class TextValueParser(MarkedToolParser):
         """
         reader, out = self.reader, self.out
         raw: list[str] = []
-        streams = types == STRING
+        streams = types == _STRING
         if wraps_lines:
             yield from reader.literal("\n")
         if streams:
@@ -148,4 +148,4 @@ class XmlToolParser(TextValueParser):
         """Read a parameter's name and the end of its tag; its name and types."""
         key = (yield from self.reader.matching(NAME_CHARS)).strip()
         yield from self.reader.literal(self.parameter[1])
-        return key, self.tools.types(tool, key) or STRING
+        return key, self.tools.types(tool, key) or _STRING
