@@ -46,10 +46,6 @@ class Event(ABC):
         """Let what is issued from now on, in the current stream, wait for the marked work; the host does not."""
 
     @abstractmethod
-    def query(self) -> bool:
-        """Whether the marked work is done."""
-
-    @abstractmethod
     def synchronize(self) -> None:
         """Wait until it is."""
 
@@ -68,10 +64,6 @@ class Graph(ABC):
 
 class HostCopy(ABC):
     """A tensor on its way to the host."""
-
-    @abstractmethod
-    def ready(self) -> bool:
-        """Whether it has arrived."""
 
     @abstractmethod
     def wait(self) -> Any:

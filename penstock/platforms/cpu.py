@@ -68,9 +68,6 @@ class CpuEvent(Event):
     def hold(self) -> None:
         pass
 
-    def query(self) -> bool:
-        return True
-
     def synchronize(self) -> None:
         pass
 
@@ -101,9 +98,6 @@ class CpuCopy(HostCopy):
 
     def __init__(self, tensor: Any):
         self._tensor = tensor
-
-    def ready(self) -> bool:
-        return True
 
     def wait(self) -> Any:
         return self._tensor

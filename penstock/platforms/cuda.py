@@ -137,9 +137,6 @@ class CudaEvent(Event):
     def hold(self) -> None:
         self._event.wait()
 
-    def query(self) -> bool:
-        return bool(self._event.query())
-
     def synchronize(self) -> None:
         self._event.synchronize()
 
@@ -169,9 +166,6 @@ class CudaCopy(HostCopy):
         self._tensor.copy_(tensor, non_blocking=True)
         self._done = torch.cuda.Event()
         self._done.record()
-
-    def ready(self) -> bool:
-        return bool(self._done.query())
 
     def wait(self) -> Any:
         self._done.synchronize()

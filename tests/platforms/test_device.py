@@ -102,7 +102,6 @@ def test_copies_in_and_out(device: Device) -> None:
     assert there.device == device.torch_device
     back = device.copy_out(there + 1)
     assert torch.equal(back.wait(), host + 1)
-    assert back.ready()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -135,7 +134,6 @@ def test_events_and_memory(device: Device) -> None:
         torch.ones(10, device=device.torch_device).sum()
     last.record()
     device.synchronize()
-    assert last.query()
     assert first.elapsed_ms(last) >= 0
     free, total = device.memory()
     assert 0 < free <= total
