@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import openai
@@ -34,6 +38,19 @@ class FakeServer:
 
     def openai(self) -> openai.OpenAI:
         return openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0)
+
+    def leave_early(self, path: str, body: dict[str, Any]) -> None:
+        """Send a request, and hang up as soon as the engine has it: no answer can have ended by then."""
+        self.engine.delay_s = 30.0
+        data = json.dumps(body).encode()
+        fields = f"Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}"
+        host, port = self.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(f"POST {path} HTTP/1.1\r\n{fields}\r\n\r\n".encode() + data)
+            deadline = time.monotonic() + 10
+            while not self.engine.open:
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
 
     def reset(self) -> None:
         engine = self.engine

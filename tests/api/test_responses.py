@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -353,13 +352,7 @@ def test_a_background_stream_can_be_taken_up_again(fake: FakeServer) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_leaves_ends_its_response(fake: FakeServer, stream: bool) -> None:
-    fake.engine.delay_s = 30.0  # it cannot end by itself before `until` gives up
-    body = json.dumps({"input": "hi", "stream": stream})
-    head = f"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    host, port = fake.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as client:
-        client.sendall(f"{head}\r\n\r\n{body}".encode())
-        until(lambda: bool(fake.engine.open))
+    fake.leave_early("/v1/responses", {"input": "hi", "stream": stream})
     until(lambda: not fake.engine.open)
 
 

@@ -79,13 +79,7 @@ def test_draining_waits_for_what_is_in_flight(fake: FakeServer) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_ends_its_request(fake: FakeServer, stream: bool) -> None:
-    fake.engine.delay_s = 30.0  # it cannot end by itself before `wait_for` gives up
-    host, port = fake.url.removeprefix("http://").split(":")
-    body = json.dumps({**CHAT, "stream": stream}).encode()
-    head = f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    with socket.create_connection((host, int(port))) as client:
-        client.sendall(head.encode() + body)
-        wait_for(lambda: fake.engine.open)
+    fake.leave_early(URL, {**CHAT, "stream": stream})
     wait_for(lambda: not fake.engine.open)
     wait_for(lambda: fake.front.in_flight == 0)
 

@@ -2,8 +2,6 @@
 // log2(e), so that weights are powers of 2.
 #include "attention.h"
 
-#include <algorithm>
-
 #include "attention_products.h"
 #include "kv_tile.h"
 #include "thread_pool.h"
@@ -116,9 +114,10 @@ class Item {
     all_ = take_sums(scratch, 1);
     tiles_.use(scratch.take<char>(tiles_.scratch_bytes()));
     tiles_.find(a.tables + item.row * a.table_stride);
-    const int64_t last = item.stop_key - 1, first = item.position - a.window + 1;
-    first_tile_ = std::max(item.first_run * run_tiles, first > 0 ? first / tile_tokens : 0);
-    stop_tile_ = std::min(item.stop_run * run_tiles, last / tile_tokens + 1);
+    const int64_t seen_tile = (item.position - a.window + 1) / tile_tokens;  // not above 0 if it sees the first one
+    const int64_t last_tile = (item.stop_key - 1) / tile_tokens;
+    first_tile_ = seen_tile > item.first_run * run_tiles ? seen_tile : item.first_run * run_tiles;
+    stop_tile_ = last_tile < item.stop_run * run_tiles ? last_tile + 1 : item.stop_run * run_tiles;
   }
 
   void compute(float* partials, int64_t partial_floats) {
@@ -192,8 +191,10 @@ class Item {
   }
 
   void add_run(int64_t run) {
-    const int64_t stop = std::min((run + 1) * run_tiles, stop_tile_);
-    for (int64_t tile = std::max(run * run_tiles, first_tile_); tile < stop; ++tile) add_tile(tile);
+    int64_t tile = run * run_tiles, stop = tile + run_tiles;
+    if (tile < first_tile_) tile = first_tile_;
+    if (stop > stop_tile_) stop = stop_tile_;
+    for (; tile < stop; ++tile) add_tile(tile);
   }
 
   void add_tile(int64_t index) {
