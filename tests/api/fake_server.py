@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import socket
 import threading
@@ -51,6 +52,15 @@ class FakeServer:
             while not self.engine.open:
                 assert time.monotonic() < deadline
                 time.sleep(0.002)
+
+    def raw(self, data: bytes) -> tuple[bytes, bytes]:
+        """The head and the body of the answer to these bytes; both empty if the server hung up without one."""
+        host, port = self.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as client, client.makefile("rb") as answer:
+            client.sendall(data)
+            head = list(itertools.takewhile(lambda line: line != b"\r\n", answer))
+            length = sum(int(line.split(b":")[1]) for line in head if line.lower().startswith(b"content-length:"))
+            return b"".join(head), answer.read(length)
 
     def reset(self) -> None:
         engine = self.engine

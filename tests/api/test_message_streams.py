@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -203,13 +202,10 @@ def test_a_full_queue_is_a_429(fake: FakeServer) -> None:
 
 
 def test_a_body_that_is_too_large(fake: FakeServer) -> None:
-    host, port = fake.url.removeprefix("http://").split(":")
-    head = f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9999999999\r\n\r\n"
-    with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(head.encode())
-        answer = connection.recv(4000).decode()
-    assert " 413 " in answer.split("\r\n")[0]
-    assert json.loads(answer.split("\r\n\r\n")[1])["error"]["type"] == "request_too_large"
+    fields = "Host: x\r\nContent-Type: application/json\r\nContent-Length: 9999999999"
+    head, body = fake.raw(f"POST {URL} HTTP/1.1\r\n{fields}\r\n\r\n".encode())
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert json.loads(body)["error"]["type"] == "request_too_large"
 
 
 def test_an_error_in_a_stream(fake: FakeServer) -> None:

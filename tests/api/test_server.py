@@ -217,11 +217,9 @@ def test_the_content_type_must_be_json(fake: FakeServer) -> None:
 
 
 def test_a_huge_body_is_refused_unread(fake: FakeServer) -> None:
-    host, port = fake.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as client:
-        head = f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9999999999\r\n\r\n"
-        client.sendall(head.encode())
-        assert b" 413 " in client.recv(1000).split(b"\r\n")[0]
+    fields = "Host: x\r\nContent-Type: application/json\r\nContent-Length: 9999999999"
+    head, _ = fake.raw(f"POST {URL} HTTP/1.1\r\n{fields}\r\n\r\n".encode())
+    assert head.startswith(b"HTTP/1.1 413 ")
 
 
 # Errors and documents
@@ -429,29 +427,22 @@ def test_load_counts_requests_in_flight() -> None:
 # Connections
 
 
-def raw(fake: FakeServer, data: bytes, timeout: float = 5.0) -> bytes:
-    host, port = fake.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=timeout) as client:
-        client.sendall(data)
-        return client.recv(4000)
-
-
 def test_headers_are_bounded(fake: FakeServer) -> None:
-    whole = raw(fake, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 70_000 + b"\r\n\r\n")
-    unfinished = raw(fake, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 300_000)
-    for answer in (whole, unfinished):
-        assert answer.startswith(b"HTTP/1.1 431 ")
-        assert b'"code":431' in answer
-    fits = raw(fake, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 60_000 + b"\r\n\r\n")
-    assert fits.startswith(b"HTTP/1.1 200 ")
+    start = b"GET /health HTTP/1.1\r\nHost: x\r\nX-Big: "
+    for too_large in (b"a" * 70_000 + b"\r\n\r\n", b"a" * 300_000, b"a" * 8_000_000):
+        head, body = fake.raw(start + too_large)  # the answer survives what the client was still sending
+        assert head.startswith(b"HTTP/1.1 431 ")
+        assert json.loads(body)["error"]["code"] == 431
+    head, _ = fake.raw(start + b"a" * 60_000 + b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
 
 
 def test_what_is_not_http_gets_json_too(fake: FakeServer) -> None:
-    answer = raw(fake, b"BREW /pot\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["code"] == 400
+    head, body = fake.raw(b"BREW /pot\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error"]["code"] == 400
 
 
 def test_headers_must_arrive_in_time(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penstock.entrypoints.openai.http_protocol.HEADER_TIMEOUT_S", 0.2)
-    assert raw(fake, b"GET /health HTTP/1.1\r\nHost:") == b""
+    assert fake.raw(b"GET /health HTTP/1.1\r\nHost:") == (b"", b"")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import selectors
+from collections.abc import AsyncIterator, Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,32 @@ import pytest
 
 from penstock.entrypoints.openai.sse import DONE, EventStream
 from penstock.entrypoints.openai.wire import WIRE, Wire
+
+
+class Timers(selectors.DefaultSelector):
+    """Waits for nothing: its clock jumps to the next timer of its loop, so that no test depends on the machine's."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        found = super().select(0)
+        if not found and timeout:
+            self.now += timeout
+        return found
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._timers = Timers()
+        super().__init__(self._timers)
+
+    def time(self) -> float:
+        return self._timers.now
+
+
+def run(coroutine: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        runner.run(coroutine)
 
 
 def test_silence_before_a_slow_send_is_not_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +57,7 @@ def test_silence_before_a_slow_send_is_not_a_stall(monkeypatch: pytest.MonkeyPat
         await asyncio.sleep(60)
         return {"type": "http.disconnect"}
 
-    asyncio.run(EventStream(events(), lambda: None, keep_alive_s=0.0)({"type": "http"}, receive, send))
+    run(EventStream(events(), lambda: None, keep_alive_s=0.0)({"type": "http"}, receive, send))
     assert sent == [b"data: late\n\n", DONE]
 
 
@@ -78,7 +105,7 @@ def test_told_events_wait_for_a_slow_reader_and_keep_their_order(fails: bool) ->
     async def main() -> None:
         source = Source()
         stream = EventStream(source, lambda: closed.append(True))
-        run = asyncio.ensure_future(stream({"type": "http", WIRE: Wire(cycle)}, receive, send))
+        answer = asyncio.ensure_future(stream({"type": "http", WIRE: Wire(cycle)}, receive, send))
         await asyncio.sleep(0.01)
         source.say(1)
         await asyncio.sleep(0.01)
@@ -93,9 +120,9 @@ def test_told_events_wait_for_a_slow_reader_and_keep_their_order(fails: bool) ->
         source.say(6)
         source.fails = fails
         source.say(7, 0)
-        await run
+        await answer
 
-    asyncio.run(main())
+    run(main())
     events = [b"data: 1\n\n", b"wire data: 2\n\n", b"data: 3\n\n", b"data: 4\n\ndata: 5\n\n", b"wire data: 6\n\n"]
     assert sent[:6] == [b"start", *events]
     assert sent[6].endswith(DONE)

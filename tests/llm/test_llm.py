@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from penstock import LLM, EngineArgs, SamplingParams
+from penstock.engine.request_state import OpenRequest
 from penstock.errors import ClientError, StartError, UnsupportedError
 from penstock.params import RequestOutputKind
 
@@ -201,16 +202,20 @@ def test_threads_take_turns(llm: LLM) -> None:
     assert results == [alone] * 4
 
 
-def test_an_interrupt_ends_generate_and_leaves_the_rest_in_order(llm: LLM) -> None:
+def test_an_interrupt_ends_generate_and_leaves_the_rest_in_order(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = llm.generate("The capital of France is", GREEDY, use_tqdm=False)[0].outputs[0].token_ids
-    endless = SamplingParams(temperature=0.0, max_tokens=3000, ignore_eos=True)
+    steps, step = itertools.count(), llm.engine.step
 
-    def generate() -> None:
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
-        llm.generate(["a"] * 64, endless, use_tqdm=False)
+    def interrupted_step() -> list[OpenRequest]:
+        if next(steps) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return step()
 
-    with pytest.raises(KeyboardInterrupt):
-        generate()
+    with monkeypatch.context() as patched:
+        patched.setattr(llm.engine, "step", interrupted_step)
+        with pytest.raises(KeyboardInterrupt):
+            llm.generate(["a"] * 64, GREEDY.clone(max_tokens=200), use_tqdm=False)
+    assert next(steps) == 6, "it went on after the step in which the interrupt came"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert llm.engine.num_unfinished == 0
     llm.engine.call("check_integrity")
