@@ -175,7 +175,9 @@ def main() -> None:
     more = {"quantization": args.quantization} if args.quantization else {}
     limits = {"max_model_len": 2048, "kv_cache_memory_bytes": 3 << 30, "cpu_threads": args.threads}
     model = None if args.model is None else str(args.model)
-    llm = LLM(model, dtype=args.dtype, enable_prefix_caching=False, use_tqdm_on_load=False, **limits, **more)
+    # Layers are called, and can be timed, where no steps are recorded.
+    limits |= {"enforce_eager": True, "enable_prefix_caching": False, "use_tqdm_on_load": False}
+    llm = LLM(model, dtype=args.dtype, **limits, **more)
     clock = Clock()
     run_case(llm, clock, "decode", 1, 64)  # warm-up
     instrument(llm.engine, clock)

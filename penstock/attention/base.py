@@ -137,6 +137,10 @@ class AttentionBackend(ABC):
         """
         raise NotImplementedError
 
+    def expect(self, step: AttentionStep) -> None:
+        """A step is about to run by metadata of `build_padded`, so that `build` does not see it."""
+        return
+
     @abstractmethod
     def attend(
         self,

@@ -36,6 +36,8 @@ class PackedMetadata:
 class PackedAttention(AttentionBackend):
     """How a block's keys and values lie is in csrc/kv_store.h."""
 
+    pads = True
+
     def __init__(self, spec: AttentionSpec):
         super().__init__(spec)
         layout = spec.layout
@@ -91,9 +93,17 @@ class PackedAttention(AttentionBackend):
         self._taken = (block + len(blocks), 0) if last else (block, layer + 1)
         return True
 
-    def build(self, step: AttentionStep) -> PackedMetadata:
+    def expect(self, step: AttentionStep) -> None:
         if self._used + 1 < len(self._memory[0]):
             self._used = max(self._used, int(step.block_tables_RB.max()))
+
+    def build_padded(self, step: AttentionStep, max_context: int) -> PackedMetadata:
+        assert step.lens is not None
+        ones_R = torch.ones_like(step.lens.context_lens_R)
+        return PackedMetadata(ones_R, step.lens.context_lens_R, step.block_tables_RB, step.slots_T)
+
+    def build(self, step: AttentionStep) -> PackedMetadata:
+        self.expect(step)
         return PackedMetadata(
             torch.tensor(step.query_lens, dtype=torch.int32),
             torch.tensor(step.context_lens, dtype=torch.int32),

@@ -1,7 +1,8 @@
-"""What --compilation-config and its relatives say: which graphs are recorded on a GPU, and whether torch.compile runs.
+"""What --compilation-config and its relatives say: which graphs are recorded, and whether torch.compile runs.
 
 A level is what vLLM's -O means today: 0 nothing, 1 graphs around attention, 2 (the default) also graphs of whole decode
-steps, 3 also torch.compile. A CPU records and compiles nothing, whatever is asked.
+steps, 3 also torch.compile. On a CPU there are those of whole decode steps alone: its kernels are compiled ahead, and
+around attention nothing is saved.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from penstock.errors import StartError
 
 FLAG = "--compilation-config"
 MOST_TOKENS = 512  # of a graph, unless sizes are given: larger steps keep the device busy without
+MOST_ROWS_ON_CPU = 16  # the same: a graph saves what a layer's Python takes, some 3 % of so many rows
 DEFAULT_LEVEL = 2
 LEVELS = {0: "none", 1: "piecewise", 2: "full_and_piecewise", 3: "full_and_piecewise"}
 COMPILING_LEVEL = 3
@@ -43,7 +45,7 @@ def compilation_config(
     """
     Args:
         given: a level, or members of which each replaces what the level says.
-        on_gpu: whether the device records graphs at all.
+        on_gpu: or on a CPU.
 
     Raises:
         StartError: a member is unknown or has an impossible value.
@@ -55,17 +57,17 @@ def compilation_config(
     values = {name: MEMBERS[name](name, value) for name, value in members.items() if value is not None}
     if max_seq_len_to_capture is not None and max_seq_len_to_capture < 1:
         raise StartError(f"--max-seq-len-to-capture must be at least 1, not {max_seq_len_to_capture}.")
-    if enforce_eager or not on_gpu:
+    if enforce_eager:
         return CompilationConfig()
     graphs = _graphs(values)
-    sizes = _sizes(values, limits)
+    sizes = _sizes(values, limits, on_gpu)
     rows = [size for size in sizes if size < limits.max_num_seqs]
     rows += [size for size in sizes if size >= limits.max_num_seqs][:1]  # the one that the fullest step is padded to
     return CompilationConfig(
         decode_sizes=tuple(rows) if graphs.startswith("full") else (),
-        mixed_sizes=tuple(sizes) if graphs.endswith("piecewise") else (),
+        mixed_sizes=tuple(sizes) if graphs.endswith("piecewise") and on_gpu else (),
         max_context=min(limits.max_model_len, max_seq_len_to_capture or limits.max_model_len),
-        compiled=bool(values.get("mode", values.get("level", DEFAULT_LEVEL) >= COMPILING_LEVEL)),
+        compiled=on_gpu and bool(values.get("mode", values.get("level", DEFAULT_LEVEL) >= COMPILING_LEVEL)),
     )
 
 
@@ -81,13 +83,13 @@ def _graphs(values: dict[str, Any]) -> str:
     return LEVELS[values.get("level", DEFAULT_LEVEL)]
 
 
-def _sizes(values: dict[str, Any], limits: StepLimits) -> list[int]:
+def _sizes(values: dict[str, Any], limits: StepLimits, on_gpu: bool) -> list[int]:
     """Numbers of tokens, ascending."""
     given: list[int] | None = values.get("cudagraph_capture_sizes")
-    most = values.get("max_cudagraph_capture_size", values.get("max_capture_size", MOST_TOKENS))
-    if given is not None:
-        most = values.get("max_cudagraph_capture_size", max(given))
-    sizes = given or [1, 2, 4, *range(8, 256, 8), *range(256, most + 1, 16)]
+    usual = max(given) if given else MOST_TOKENS if on_gpu else MOST_ROWS_ON_CPU
+    most = values.get("max_cudagraph_capture_size", usual if given else values.get("max_capture_size", usual))
+    # A GPU pads steps to these; on a CPU a graph is for its very size.
+    sizes = given or ([1, 2, 4, *range(8, 256, 8), *range(256, most + 1, 16)] if on_gpu else range(1, most + 1))
     return sorted({min(size, limits.max_num_batched_tokens) for size in sizes if size <= most})
 
 

@@ -102,7 +102,7 @@ class DeviceConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompilationConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What is recorded and compiled on a GPU; by default nothing.
+    """What is recorded and compiled; by default nothing.
 
     Attributes:
         decode_sizes: numbers of rows for which whole decode steps are recorded, ascending.

@@ -203,16 +203,16 @@ class DeviceOptions:
         "Let the engine be told to give its memory back for a while: /sleep, /wake_up and /is_sleeping with "
         "VLLM_SERVER_DEV_MODE=1, LLM.sleep and LLM.wake_up. See docs/gpu.md.",
     )
-    enforce_eager: bool = option(False, "Record no graphs of steps and compile nothing. A CPU does neither anyway.")
+    enforce_eager: bool = option(False, "Record no graphs of steps and compile nothing. See docs/gpu.md.")
     max_seq_len_to_capture: int | None = option(
         None,
         "Longest context, in tokens, that recorded decode steps are for; steps with a longer one are recorded around "
-        "attention alone. Default: --max-model-len. On CPU nothing is recorded.",
+        "attention alone, on a CPU not at all. Default: --max-model-len.",
     )
     compilation_config: dict[str, Any] | int | None = option(
         None,
-        "What is recorded and compiled on a GPU. 0: nothing; 1: graphs around attention; 2, the default: also of whole "
-        "decode steps; 3: also torch.compile. Or a JSON object, see docs/gpu.md. On CPU nothing is.",
+        "What is recorded and compiled. 0: nothing; 1: graphs around attention, on a GPU; 2, the default: also of "
+        "whole decode steps; 3: also torch.compile, on a GPU. Or a JSON object, see docs/gpu.md.",
         flags=("-O", "-cc"),
         kind="json",
         words=(0, 1, 2, 3),

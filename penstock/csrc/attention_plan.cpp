@@ -31,7 +31,8 @@ void cut_rows(const int32_t* query_lens, const int32_t* context_lens, int64_t ro
               bool causal, std::vector<AttentionItem>& items) {
   int32_t token = 0;
   for (int32_t row = 0; row < rows; ++row) {
-    int32_t position = context_lens[row] - query_lens[row];
+    // A row without a context is padding: it sees one token of the null block, so that its numbers are finite.
+    int32_t position = std::max(0, context_lens[row] - query_lens[row]);
     for (int32_t left = query_lens[row]; left > 0;) {
       const int32_t count = static_cast<int32_t>(std::min<int64_t>(left, most));
       const int64_t first = std::max<int64_t>(0, position - window + 1);

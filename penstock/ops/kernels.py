@@ -15,6 +15,7 @@ import torch
 from penstock import envs
 from penstock.errors import StartError
 from penstock.ops import triton as triton_ops
+from penstock.platforms.tape import Tape, issuers
 
 _built: Any
 try:
@@ -49,6 +50,35 @@ def names() -> list[str]:
     return [TWINS, *(_built.isas() if _built else [])]
 
 
+class _Noted:
+    """The kernels, while a tape records: it notes the calls of its thread."""
+
+    def __init__(self, kernels: Any, tape: Tape):
+        self._kernels, self._tape = kernels, tape
+
+    def __getattr__(self, name: str) -> Any:
+        kernel = getattr(self._kernels, name)
+        if not self._tape.listens:
+            return kernel
+
+        def noted(*args: object) -> Any:
+            self._tape.note(kernel, *args)
+            return kernel(*args)
+
+        return noted
+
+
+@contextmanager
+def _noted(tape: Tape) -> Iterator[None]:
+    global native
+    before = native
+    native = before and _Noted(before, tape)
+    try:
+        yield
+    finally:
+        native = before
+
+
 def describe() -> str:
     """What computes, for a log line."""
     if native is not None:
@@ -81,4 +111,5 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+issuers.append(_noted)
 choose(TWINS if triton_ops.interpreting else envs.CPU_ISA)  # a GPU's kernels stand in for the CPU's, not beside them

@@ -81,10 +81,12 @@ class Device(ABC):
         name: as its maker calls it.
         max_in_flight: steps that may be issued before the first one's result is read; more would gain nothing.
         capability: of an NVIDIA GPU: (major, minor) of what it can do.
+        pads_steps: some rows more cost a step next to nothing, so that graphs of a few sizes serve all steps.
     """
 
     name: str = ""
     max_in_flight: int = 1
+    pads_steps: bool = False
     capability: tuple[int, int] | None = None
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from penstock.errors import StartError
 from penstock.platforms.base import Device, Event, Function, Graph, HostCopy, Pause, Platform, PlatformFacts
 from penstock.platforms.cores import BINDING, allowed_cores, cpus_to_keep_to
 from penstock.platforms.huge_pages import huge_pages
+from penstock.plugins import load_object
 
 CGROUPS = Path("/sys/fs/cgroup")
 KEPT_BYTES = 1 << 29  # freed memory that stays with the process
@@ -79,18 +81,13 @@ class CpuEvent(Event):
 
 
 class CpuGraph(Graph):
-    """The work itself, called again: there is nothing to save on a device that runs what is called."""
+    """A tape: what the host saves is the Python between the kernels."""
 
-    def __init__(self, work: Callable[[Pause], None]):
-        self._work = work
+    def __init__(self, tape: Any):
+        self._tape = tape
 
     def replay(self) -> None:
-        self._work(run_now)
-
-
-def run_now(outside: Callable[[], None]) -> None:
-    """A `Pause` where nothing is being recorded."""
-    outside()
+        self._tape.replay()
 
 
 class CpuCopy(HostCopy):
@@ -110,6 +107,7 @@ class CpuDevice(Device):
         import torch  # start-up time: the front asks for facts only, and must not import torch
 
         self._torch = torch
+        self._temporaries: Callable[[], Any] = lambda: None  # what graphs share, while there are any
 
     @property
     def torch_device(self) -> Any:
@@ -142,14 +140,19 @@ class CpuDevice(Device):
         target.copy_(source)
 
     def graph(self, work: Callable[[Pause], None]) -> Graph:
-        work(run_now)
-        return CpuGraph(work)
+        temporaries = self._temporaries() or load_object("penstock.platforms.tape:Temporaries")()
+        self._temporaries = weakref.ref(temporaries)  # they go with the last graph
+        tape = load_object("penstock.platforms.tape:Tape")(temporaries)
+        with tape.recording():
+            work(tape.pause)
+        return CpuGraph(tape)
 
     def compile(self, function: Function) -> Function:
         return function  # the kernels here are not torch's
 
     def graph_bytes(self) -> int:
-        return 0
+        temporaries = self._temporaries()
+        return temporaries.num_bytes if temporaries is not None else 0
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ALLOCATOR in str(error))

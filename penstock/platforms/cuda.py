@@ -17,7 +17,7 @@ from penstock import envs
 from penstock.errors import StartError
 from penstock.platforms import nvml
 from penstock.platforms.base import Device, Event, Function, Graph, HostCopy, Pause, Platform, PlatformFacts
-from penstock.platforms.cpu import keep_freed_memory, physical_cores, run_now
+from penstock.platforms.cpu import keep_freed_memory, physical_cores
 
 OLDEST = (7, 5)  # what CUDA 13, and so today's torch, still has code for
 BFLOAT16_FROM = (8, 0)
@@ -146,6 +146,11 @@ class CudaEvent(Event):
         return float(self._event.elapsed_time(end._event))
 
 
+def run_now(outside: Callable[[], None]) -> None:
+    """A `Pause` where nothing is being recorded."""
+    outside()
+
+
 class CudaGraph(Graph):
     """Pieces, and what is called behind each: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs"""
 
@@ -174,6 +179,7 @@ class CudaCopy(HostCopy):
 
 class CudaDevice(Device):
     max_in_flight = 2
+    pads_steps = True
 
     def __init__(self, index: int = 0) -> None:
         import torch  # start-up time, as in cpu.py

@@ -82,6 +82,9 @@ class Graphs(ABC):
     def __len__(self) -> int:
         return len(self._graphs)
 
+    def __contains__(self, size: int) -> bool:
+        return size in self._graphs
+
     def size_for(self, tokens: int) -> int | None:
         """The smallest graph for so many tokens, if there is one that is not far too large."""
         size = next((size for size in self._sizes if size >= tokens), None)
@@ -149,6 +152,7 @@ class DecodeGraphs(Graphs):
         else:
             contexts_R = step.lens.context_lens_R
         b.contexts_R[:rows].copy_(contexts_R)
+        self._backend.expect(step)
         self._graphs[size].replay()
         return b.hidden_TH[:rows]
 

@@ -36,6 +36,7 @@ from penstock.worker.graphs import GraphForward, GraphLimits, hide_pauses_from_c
 from penstock.worker.largest_step import largest_step, step_behind
 from penstock.worker.model_runner import ModelRunner
 from penstock.worker.offload import OffloadedLayers
+from penstock.worker.on_demand import OnDemandForward
 from penstock.worker.out_of_memory import TOO_LARGE_POOL, TOO_LARGE_STEP, TOO_LARGE_WEIGHTS, memory_needed
 from penstock.worker.sleep import ParkedWeights, describe_sleep
 from penstock.worker.step_future import StepFuture
@@ -291,7 +292,8 @@ class Worker:
             return EagerForward(run, self.backend)
         _, total = self.device.memory()
         limits = GraphLimits(config.decode_sizes, config.mixed_sizes, config.max_context, int(total * GRAPH_SHARE))
-        return GraphForward(run, self.backend, self.device, self._config.model.shape.hidden_size, limits)
+        recorded = GraphForward if self.device.pads_steps else OnDemandForward
+        return recorded(run, self.backend, self.device, self._config.model.shape.hidden_size, limits)
 
     def prepare(self, params: SamplingParams) -> Future[object]:
         """Compile a request's constraint on another thread, ahead of its first step."""

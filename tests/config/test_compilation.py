@@ -1,4 +1,4 @@
-"""What --compilation-config, -O, --enforce-eager and --max-seq-len-to-capture make of a machine with a GPU."""
+"""What --compilation-config and its relatives make of a machine with a GPU, and of one without."""
 
 from __future__ import annotations
 
@@ -112,9 +112,34 @@ def test_what_is_refused(words: list[str], message: str) -> None:
     assert str(e.value).startswith(message)
 
 
-@pytest.mark.parametrize("given", [None, 3, {"cudagraph_mode": "FULL", "mode": 3}])
-def test_a_cpu_records_and_compiles_nothing(given: Any, bundled_model: Path) -> None:
-    args = EngineArgs(model=str(bundled_model), device="cpu", compilation_config=given)
-    assert resolve(args, usage="server").compilation == CompilationConfig()
+def on_cpu(bundled_model: Path, **given: Any) -> CompilationConfig:
+    given = {"max_model_len": 512, "max_num_seqs": 256, **given}
+    return resolve(EngineArgs(model=str(bundled_model), device="cpu", **given), usage="server").compilation
+
+
+@pytest.mark.parametrize(
+    ("given", "sizes"),
+    [
+        ({}, range(1, 17)),
+        ({"compilation_config": 3}, range(1, 17)),
+        ({"compilation_config": {"cudagraph_mode": "FULL", "mode": 3}}, range(1, 17)),
+        ({"compilation_config": {"cudagraph_capture_sizes": [3, 40]}}, (3, 40)),
+        ({"compilation_config": {"max_cudagraph_capture_size": 2}}, (1, 2)),
+        ({"compilation_config": {"max_capture_size": 20}}, range(1, 21)),
+        ({"max_num_seqs": 3}, range(1, 4)),
+        ({"compilation_config": 1}, ()),
+        ({"compilation_config": 0}, ()),
+        ({"enforce_eager": True}, ()),
+    ],
+)
+def test_a_cpu_records_decode_steps_alone(given: dict[str, Any], sizes: Any, bundled_model: Path) -> None:
+    config = on_cpu(bundled_model, **given)
+    assert config.decode_sizes == tuple(sizes)
+    assert not config.mixed_sizes
+    assert not config.compiled
+    assert config.max_context == (512 if sizes or not given.get("enforce_eager") else 0)
+
+
+def test_members_are_checked_on_a_cpu_too(bundled_model: Path) -> None:
     with pytest.raises(StartError, match="no member 'nonsense'"):
-        resolve(EngineArgs(model=str(bundled_model), compilation_config={"nonsense": 1}), usage="server")
+        on_cpu(bundled_model, compilation_config={"nonsense": 1})

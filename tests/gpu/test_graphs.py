@@ -6,7 +6,7 @@ import random
 
 import pytest
 import torch
-from worker_cases import BLOCK, VOCAB, Driver, Request, checkpoint_of, random_model, small_shape
+from worker_cases import BLOCK, VOCAB, CallingDevice, Driver, Request, checkpoint_of, random_model, small_shape
 
 from penstock import platforms
 from penstock.attention.select import create_backend
@@ -27,7 +27,7 @@ SHAPE = small_shape()
 
 @pytest.fixture
 def device(place: torch.device) -> Device:
-    return platforms.current(place.type).device()
+    return CallingDevice() if place.type == "cpu" else platforms.current(place.type).device()
 
 
 def model_on(place: torch.device) -> Model:

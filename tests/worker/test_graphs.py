@@ -1,6 +1,6 @@
 """Steps by recorded graphs give the bits of steps without, for any batch that a scheduler might make.
 
-On a CPU a graph calls its work again, on the same buffers: everything but the recording itself is what a GPU does.
+Here a graph calls its work again, on the same buffers: everything but the recording itself is what a GPU does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch._dynamo
 from torch._dynamo.utils import counters
-from worker_cases import BLOCK, CPU, VOCAB, Driver, Request, RunnerFactory, random_model
+from worker_cases import BLOCK, CPU, VOCAB, CallingDevice, Driver, Request, RunnerFactory, random_model
 
 from penstock.attention.base import AttentionBackend, AttentionSpec, HeadNorms
 from penstock.attention.context import AttentionStep
@@ -90,7 +90,7 @@ def recorded(
         backend = ReadsLengths(AttentionSpec(layout, BLOCK, factory.dtype, CPU, "float32"))
     backend.allocate(BLOCKS)
     limits = GraphLimits(decode, mixed, MAX_CONTEXT, reserve_bytes=1)
-    forward = GraphForward(factory.model, backend, CpuDevice(), factory.shape.hidden_size, limits)
+    forward = GraphForward(factory.model, backend, CallingDevice(), factory.shape.hidden_size, limits)
     runner = ModelRunner(factory.model, backend, VOCAB, CpuDevice(), forward=forward)
     while runner.idle():
         pass
@@ -179,7 +179,7 @@ def test_padding_writes_nowhere(factory: RunnerFactory) -> None:
 
 
 def test_backends_that_read_lengths_on_the_host_record_around_attention_alone(factory: RunnerFactory) -> None:
-    backend = create_backend("auto", factory.shape, BLOCK, factory.dtype, CPU)
+    backend = create_backend("torch_paged", factory.shape, BLOCK, factory.dtype, CPU)
     _, forward = recorded(factory, (1, 2, 4), (8, 16), backend)
     assert [len(kind) for kind in forward._kinds] == [0, 2]
 
@@ -192,7 +192,7 @@ def test_recording_is_spread_over_time(factory: RunnerFactory, monkeypatch: pyte
     monkeypatch.setattr("penstock.worker.graphs.FIRST_AFTER_S", 0.0)
     monkeypatch.setattr("penstock.worker.graphs.BUSY_SHARE", 1.0)
     limits = GraphLimits((1, 2, 4), (8, 16), MAX_CONTEXT, reserve_bytes=1)
-    forward = GraphForward(factory.model, backend, CpuDevice(), factory.shape.hidden_size, limits)
+    forward = GraphForward(factory.model, backend, CallingDevice(), factory.shape.hidden_size, limits)
     driver = Driver(ModelRunner(factory.model, backend, VOCAB, CpuDevice(), forward=forward), BLOCKS)
     request = Request("r", [7, 8, 9], SamplingParams(temperature=0.0), 9)
     counts = []
@@ -210,7 +210,7 @@ def test_recording_is_spread_over_time(factory: RunnerFactory, monkeypatch: pyte
     assert without_graphs(factory, request).result == request.result
 
 
-class SmallDevice(CpuDevice):
+class SmallDevice(CallingDevice):
     """Its memory is full after some graphs."""
 
     def __init__(self, room: int, error: Exception | None = None):

@@ -7,14 +7,22 @@ run only where PENSTOCK_TRITON=interpret asks for Triton's interpreter, which is
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from penstock import envs
+from penstock.platforms.tape import Tape, issuers
 from penstock.plugins import load_object
 
+
+def _refuse(tape: Tape) -> NoReturn:
+    raise RuntimeError("Triton's interpreter cannot be recorded")
+
+
 interpreting: bool = envs.TRITON == "interpret"  # CPU tensors are computed by kernels, too
+if interpreting:
+    issuers.append(_refuse)
 
 
 def wanted(x: torch.Tensor) -> bool:

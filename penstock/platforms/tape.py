@@ -1,0 +1,126 @@
+"""Tape: work on the CPU that was done once is done again without the Python that decided what to do.
+
+While a tape records, torch tells it of every operation. Kernels that torch does not know are noted by whoever calls
+them: it adds itself to `issuers`. What a call reads and writes stays where it is, so a replay is a list of calls.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Call = Callable[..., object]
+
+issuers: list[Callable[[Tape], AbstractContextManager[None]]] = []  # entered while a tape records
+
+ALLOCATING = {"aten::empty.memory_format", "aten::empty_like", "aten::new_empty", "aten::empty_strided"}
+UNFIT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+ROUND = 4096  # bytes
+
+
+class Temporaries:
+    """Memory for what lives only while some work runs. Tapes that never run at once share it. What torch's operations
+    compute with stays taken; kernels that get addresses need no more than what lives at a time."""
+
+    def __init__(self) -> None:
+        self._free: list[torch.Tensor] = []
+        self.num_bytes = 0
+
+    def take(self, like: torch.Tensor) -> torch.Tensor:
+        """An uninitialized tensor of this shape and type, whose memory is taken again once nobody holds it."""
+        size = max(1, like.nbytes)
+        fitting = [i for i, memory in enumerate(self._free) if memory.nbytes >= size]
+        if fitting:
+            memory = self._free.pop(min(fitting, key=lambda i: self._free[i].nbytes))
+        else:
+            memory = torch.empty(-(-size // ROUND) * ROUND, dtype=torch.uint8)
+            self.num_bytes += memory.nbytes
+        lent = memory.numpy()[:size]  # an object of its own, which the tensor and all views of it keep
+        weakref.finalize(lent, self._free.append, memory).atexit = False
+        return torch.from_numpy(lent)[: like.nbytes].view(like.dtype).view(like.shape)
+
+
+class Tape(TorchDispatchMode):
+    """Records while `recording`; `replay` does it again, on the same memory.
+
+    What was read from a tensor into a Python number while it recorded would not be read again, and is refused where
+    torch tells of it.
+    """
+
+    def __init__(self, temporaries: Temporaries):
+        super().__init__()
+        self._temporaries = temporaries
+        self._calls: list[tuple[Call, tuple[Any, ...]]] = []
+        self._thread: int | None = None  # that is being recorded
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """What this thread computes inside is done, and noted."""
+        with ExitStack() as entered:
+            for issuer in issuers:
+                entered.enter_context(issuer(self))
+            entered.enter_context(self)
+            self._thread = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._thread = None
+
+    @property
+    def listens(self) -> bool:
+        """Whether what this thread calls now is to be noted."""
+        return self._thread == threading.get_ident()
+
+    def note(self, call: Call, *args: object) -> None:
+        """Call it with these when the work has come to this point."""
+        self._calls.append((call, args))
+
+    def pause(self, outside: Callable[[], None]) -> None:
+        """Call this now and in every replay; what it computes is not recorded."""
+        self.note(outside)
+        thread, self._thread = self._thread, None
+        try:
+            outside()
+        finally:
+            self._thread = thread
+
+    def replay(self) -> None:
+        for call, args in self._calls:
+            call(*args)
+
+    def __torch_dispatch__(
+        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if not self.listens:
+            return result
+        if func.name() in ALLOCATING:
+            return self._temporaries.take(result)
+        if func._schema.is_mutable:
+            self.note(partial(func, *args, **kwargs))
+        elif _lies_in(result, (*args, *kwargs.values())):
+            pass  # views, and copies that were not needed, compute nothing
+        elif isinstance(result, torch.Tensor) and UNFIT.isdisjoint(func.tags):
+            self.note(_into, result, func, args, kwargs)
+        else:
+            raise RuntimeError(f"what {func.name()} gives depends on values, so it cannot be recorded")
+        return result
+
+
+def _lies_in(result: object, args: tuple[object, ...]) -> bool:
+    """Whether all of the result is memory of the arguments."""
+    results = result if isinstance(result, (tuple, list)) else (result,)
+    known = {a.untyped_storage().data_ptr() for a in args if isinstance(a, torch.Tensor)}
+    return all(isinstance(r, torch.Tensor) and r.untyped_storage().data_ptr() in known for r in results)
+
+
+def _into(result: torch.Tensor, func: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    result.copy_(func(*args, **kwargs))  # type: ignore[arg-type]
