@@ -37,6 +37,7 @@ from penstock.outputs import RequestOutput
 from penstock.params import SamplingParams
 from penstock.scheduler.plan import StepPlan, StepResult
 from penstock.tokenizers.tokenizer import Tokenizer
+from penstock.worker import on_demand
 from servers import ROOT
 
 BUNDLED = ROOT / "penstock" / "assets" / "tiny"
@@ -153,6 +154,7 @@ OVERLAPS: dict[str, Callable[[EngineConfig], Executor]] = {
 def make_engine(
     model: Path, tokenizer: Tokenizer, options: dict[str, Any], overlap: str = "not"
 ) -> tuple[SyncEngine, Recorder]:
+    on_demand.OFTEN = 2  # an engine lives for some 40 steps here: most that decode are to be replayed
     config = resolve(
         engine_args(model=str(model), max_model_len=MAX_LEN, use_tqdm_on_load=False, **options), usage="offline"
     )
@@ -294,8 +296,9 @@ def _position(position: Any) -> Any:
 
 
 def run_alone(model: Path, tokenizer: Tokenizer, options: dict[str, Any], asked: Asked) -> list[Bits]:
-    """The request by itself in an engine that has never seen another, without a prefix cache."""
+    """The request by itself in an engine that has never seen another, without a prefix cache or recorded steps."""
     own = {"enable_prefix_caching": False, "cpu_threads": 1, "num_gpu_blocks_override": 60, "block_size": 16}
+    own["enforce_eager"] = True
     engine, _ = make_engine(model, tokenizer, options | own)
     request = _add(engine, asked, 0)
     while engine.num_unfinished:

@@ -26,23 +26,16 @@ class OnDemandForward(Forward):
         model: loaded.
         backend: allocated.
         hidden_size: of the model.
-        often: a size is recorded when so many steps of it have come.
     """
 
     def __init__(
-        self,
-        model: RunModel,
-        backend: AttentionBackend,
-        device: Device,
-        hidden_size: int,
-        limits: GraphLimits,
-        often: int = OFTEN,
+        self, model: RunModel, backend: AttentionBackend, device: Device, hidden_size: int, limits: GraphLimits
     ):
         self._eager = EagerForward(model, backend)
         self._device = device
         buffers = Buffers(limits, hidden_size, backend)
         self._graphs = DecodeGraphs(model, backend, device, buffers, limits.max_context)
-        self._steps_left = dict.fromkeys(limits.decode_sizes if backend.pads else (), often)
+        self._steps_left = dict.fromkeys(limits.decode_sizes if backend.pads else (), OFTEN)
 
     def run(
         self,

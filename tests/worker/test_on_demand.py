@@ -30,15 +30,18 @@ def factory(request: pytest.FixtureRequest) -> RunnerFactory:
     return RunnerFactory(request.param)
 
 
-def replaying(
-    factory: RunnerFactory, often: int = 1, kv_dtype: str | None = None
-) -> tuple[Driver, OnDemandForward, PackedAttention]:
+@pytest.fixture(autouse=True)
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.worker.on_demand.OFTEN", 1)
+
+
+def replaying(factory: RunnerFactory, kv_dtype: str | None = None) -> tuple[Driver, OnDemandForward, PackedAttention]:
     backend = create_backend("packed", factory.shape, BLOCK, factory.dtype, CPU, kv_dtype)
     assert isinstance(backend, PackedAttention)
     backend.allocate(BLOCKS)
     limits = GraphLimits(SIZES, (), MAX_CONTEXT, reserve_bytes=0)
     device = CpuDevice()
-    forward = OnDemandForward(factory.model, backend, device, factory.shape.hidden_size, limits, often)
+    forward = OnDemandForward(factory.model, backend, device, factory.shape.hidden_size, limits)
     return Driver(ModelRunner(factory.model, backend, VOCAB, device, forward=forward), BLOCKS), forward, backend
 
 
@@ -83,8 +86,9 @@ def test_the_same_bits_as_without(
     assert len(replayed) > 25
 
 
-def test_a_size_is_recorded_when_it_has_come_often(factory: RunnerFactory) -> None:
-    driver, forward, _ = replaying(factory, often=4)
+def test_a_size_is_recorded_when_it_has_come_often(factory: RunnerFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.worker.on_demand.OFTEN", 4)
+    driver, forward, _ = replaying(factory)
     request = Request("r", [7, 8, 9], SamplingParams(temperature=0.0), 9)
     counts = []
     while not request.done:
