@@ -47,6 +47,7 @@ class PackedAttention(AttentionBackend):
         self._store = kernels.native.KVStore(
             KV_CODES[spec.kv_dtype], layout.num_kv_heads, layout.head_dim, spec.block_size
         )
+        self._blocks_of_page = max(1, AT_ONCE // self._store.block_bytes())
         self._windows = [NO_WINDOW if window is None else window for window in layout.windows]
         self._memory: list[torch.Tensor] = []  # uint8, per layer
         self._data: list[int] = []
@@ -83,9 +84,12 @@ class PackedAttention(AttentionBackend):
     def idle(self) -> bool:
         """Take memory for the next new blocks in one layer. Where the system has to fetch it, a step that enters new
         blocks would take much longer than others."""
+        return self._take(min(AHEAD_TOKENS // self.block_size, AHEAD_BYTES // self.bytes_per_block()))
+
+    def _take(self, ahead: int) -> bool:
+        """One page of memory, if some of the next `ahead` new blocks has none; whether it had."""
         block, layer = max(self._taken, (self._used + 1, 0))
-        limit = self._used + 1 + min(AHEAD_TOKENS // self.block_size, AHEAD_BYTES // self.bytes_per_block())
-        blocks = self._memory[layer][block:limit][: max(1, AT_ONCE // self._store.block_bytes())]
+        blocks = self._memory[layer][block : self._used + 1 + ahead][: self._blocks_of_page]
         if not len(blocks):
             return False
         blocks.view(-1)[::PAGE].zero_()  # as it reads already: no step has written there
@@ -96,6 +100,15 @@ class PackedAttention(AttentionBackend):
     def expect(self, step: AttentionStep) -> None:
         if self._used + 1 < len(self._memory[0]):
             self._used = max(self._used, int(step.block_tables_RB.max()))
+            self._take_share(step.slots_T.shape[0])
+
+    def _take_share(self, tokens: int) -> None:
+        """Take the pages that so many new tokens need on average. Every so often small steps enter a new page, in all
+        layers at once: that step would take as long as several others."""
+        page_tokens = self._blocks_of_page * self.block_size
+        for _ in range(-(-tokens * len(self._memory) // page_tokens) if tokens < page_tokens else 0):
+            if not self._take(2 * self._blocks_of_page):
+                break
 
     def build_padded(self, step: AttentionStep, max_context: int) -> PackedMetadata:
         assert step.lens is not None

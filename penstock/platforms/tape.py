@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -34,8 +34,9 @@ class Temporaries:
         self.num_bytes = 0
 
     def take(self, like: torch.Tensor) -> torch.Tensor:
-        """An uninitialized tensor of this shape and type, whose memory is taken again once nobody holds it."""
-        size = max(1, like.nbytes)
+        """An uninitialized tensor like a new one, whose memory is taken again once nobody holds it."""
+        used = like.untyped_storage().nbytes()
+        size = max(1, used)
         fitting = [i for i, memory in enumerate(self._free) if memory.nbytes >= size]
         if fitting:
             memory = self._free.pop(min(fitting, key=lambda i: self._free[i].nbytes))
@@ -44,7 +45,7 @@ class Temporaries:
             self.num_bytes += memory.nbytes
         lent = memory.numpy()[:size]  # an object of its own, which the tensor and all views of it keep
         weakref.finalize(lent, self._free.append, memory).atexit = False
-        return torch.from_numpy(lent)[: like.nbytes].view(like.dtype).view(like.shape)
+        return torch.from_numpy(lent)[:used].view(like.dtype).as_strided(like.shape, like.stride())
 
 
 class Tape(TorchDispatchMode):
@@ -104,23 +105,31 @@ class Tape(TorchDispatchMode):
             return result
         if func.name() in ALLOCATING:
             return self._temporaries.take(result)
+        results = result if isinstance(result, (tuple, list)) else (result,)
         if func._schema.is_mutable:
             self.note(partial(func, *args, **kwargs))
-        elif _lies_in(result, (*args, *kwargs.values())):
-            pass  # views, and copies that were not needed, compute nothing
-        elif isinstance(result, torch.Tensor) and UNFIT.isdisjoint(func.tags):
-            self.note(_into, result, func, args, kwargs)
-        else:
+        elif not all(isinstance(r, torch.Tensor) for r in results) or not _has_one_shape(func, args):
             raise RuntimeError(f"what {func.name()} gives depends on values, so it cannot be recorded")
+        elif not _lie_in(results, (*args, *kwargs.values())):  # views, and copies that were not needed, compute nothing
+            self.note(_into, results, func, args, kwargs)
         return result
 
 
-def _lies_in(result: object, args: tuple[object, ...]) -> bool:
-    """Whether all of the result is memory of the arguments."""
-    results = result if isinstance(result, (tuple, list)) else (result,)
+def _has_one_shape(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether the shapes of what an operation gives follow from those of its arguments."""
+    if func is torch.ops.aten.index.Tensor:  # not for masks, which are boolean, or bytes
+        return all(index is None or index.dtype.is_signed for index in args[1])
+    return UNFIT.isdisjoint(func.tags)
+
+
+def _lie_in(results: Sequence[torch.Tensor], args: tuple[object, ...]) -> bool:
+    """Whether all results are memory of the arguments."""
     known = {a.untyped_storage().data_ptr() for a in args if isinstance(a, torch.Tensor)}
-    return all(isinstance(r, torch.Tensor) and r.untyped_storage().data_ptr() in known for r in results)
+    return all(r.untyped_storage().data_ptr() in known for r in results)
 
 
-def _into(result: torch.Tensor, func: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    result.copy_(func(*args, **kwargs))  # type: ignore[arg-type]
+def _into(results: Sequence[torch.Tensor], func: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Compute once more, to where the results lie."""
+    found = func(*args, **kwargs)
+    for result, one in zip(results, found if isinstance(found, (tuple, list)) else (found,), strict=True):
+        result.copy_(one)

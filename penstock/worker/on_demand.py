@@ -55,12 +55,11 @@ class OnDemandForward(Forward):
 
     def _has_graph(self, size: int, step: AttentionStep) -> bool:
         """Whether there is one for this step, which is recorded now if it is time."""
-        left = self._steps_left.get(size)
-        if left is None or not self._graphs.takes(step):
+        if not self._graphs.takes(step):
             return False
-        if left > 0:
-            self._steps_left[size] = left = left - 1
-            if left == 0:
+        if left := self._steps_left.get(size, 0):
+            self._steps_left[size] = left - 1
+            if left == 1:
                 self._record(size)
         return size in self._graphs
 
@@ -70,4 +69,5 @@ class OnDemandForward(Forward):
         except Exception as e:  # boundary: what cannot be recorded can still be run
             full = self._device.is_out_of_memory(e)
             why = "the memory is full" if full else f"{type(e).__name__}: {str(e).splitlines()[0]}"
-            logger.warning("Steps that decode %d requests are not recorded, and run without: %s.", size, why)
+            logger.warning("No more decode steps are recorded; they run without: %s.", why)
+            self._steps_left.clear()

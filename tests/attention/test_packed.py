@@ -211,12 +211,19 @@ def test_selection_and_refusals() -> None:
     kernels.choose(before)
 
 
-def test_an_idle_engine_takes_memory_ahead_of_use_and_changes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def with_pages_of_three_blocks(monkeypatch: pytest.MonkeyPatch) -> PackedAttention:
+    """Of two layers, a hundred blocks of 16 tokens."""
     layout = HeadLayout(4, 2, 64, 1.0, (None, None))
+    block_bytes = packed(layout, 16, torch.bfloat16).bytes_per_block()
+    monkeypatch.setattr("penstock.attention.packed.AHEAD_BYTES", 10 * block_bytes)
+    monkeypatch.setattr("penstock.attention.packed.AT_ONCE", 3 * block_bytes // 2)
     backend = packed(layout, 16, torch.bfloat16)
-    monkeypatch.setattr("penstock.attention.packed.AHEAD_BYTES", 10 * backend.bytes_per_block())
     backend.allocate(100)
-    monkeypatch.setattr("penstock.attention.packed.AT_ONCE", 3 * backend._memory[0][0].numel())
+    return backend
+
+
+def test_an_idle_engine_takes_memory_ahead_of_use_and_changes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = with_pages_of_three_blocks(monkeypatch)
     for memory in backend._memory:
         memory[7] = 1
     enter(backend, list(range(1, 9)))
@@ -230,6 +237,19 @@ def test_an_idle_engine_takes_memory_ahead_of_use_and_changes_none(monkeypatch: 
     assert taken(backend) == (100, 0)
 
 
+def test_small_steps_take_the_pages_of_later_ones_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = with_pages_of_three_blocks(monkeypatch)
+    states = []
+    for _ in range(6):
+        enter(backend, [1])
+        states.append(backend._taken)
+    assert states == [(2, 1), (5, 0), (5, 1), (8, 0), (8, 0), (8, 0)]  # as far as two pages behind the block in use
+    enter(backend, [1, 2, 3, 4], tokens=48)
+    assert backend._taken == (8, 0), "a step that fills pages takes those alone"
+    enter(backend, [1, 2, 3, 4], tokens=47)
+    assert backend._taken == (11, 0)
+
+
 def taken(backend: PackedAttention) -> tuple[int, int]:
     """Where an idle engine ends."""
     while backend.idle():
@@ -237,7 +257,8 @@ def taken(backend: PackedAttention) -> tuple[int, int]:
     return backend._taken
 
 
-def enter(backend: PackedAttention, blocks: list[int]) -> None:
-    """A step of one token that sees these."""
-    one = torch.zeros(1, dtype=torch.int64)
-    backend.bind(AttentionStep([1], [16 * len(blocks)], torch.tensor([blocks], dtype=torch.int32), one, one))
+def enter(backend: PackedAttention, blocks: list[int], tokens: int = 1) -> None:
+    """A step of one row that sees these."""
+    zeros = torch.zeros(tokens, dtype=torch.int64)
+    tables = torch.tensor([blocks], dtype=torch.int32)
+    backend.bind(AttentionStep([tokens], [16 * len(blocks)], tables, zeros, zeros))

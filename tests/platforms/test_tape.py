@@ -39,6 +39,9 @@ WORKS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "parts": lambda x: x.clone()[1:].t().reshape(-1)[::2].contiguous() * 3,
     "views that copy": lambda x: x.t().reshape(-1).to(torch.bfloat16).float() + x.t().contiguous().flatten(),
     "views that do not": lambda x: x.reshape(-1).to(torch.float32).contiguous().view(3, -1) - 1,
+    "several results": lambda x: x.topk(2).values + x.sort(1, descending=True).indices[:, :2],
+    "rows by index": lambda x: x[torch.tensor([3, 1]), None, 2:],
+    "an empty one like a transposed one": lambda x: torch.add(x.t(), 1, out=torch.empty_like(x.t())).reshape(-1),
     "rows": lambda x: x.index_select(0, torch.tensor([3, 1, 1])),
     "slices": lambda x: torch.cat([part * i for i, part in enumerate(x.split(2, 1))], 1),
     "constants": lambda x: torch.zeros(4, 6) + torch.arange(6) + torch.ones_like(x) * x.sum(),
@@ -66,6 +69,7 @@ def test_a_replay_computes_from_what_lies_there_now(work: Callable[[torch.Tensor
         lambda x: torch.equal(x, x),
         lambda x: x.nonzero(),
         lambda x: x[x > 0],
+        lambda x: x.unique(),
     ],
 )
 def test_what_depends_on_values_is_refused(work: Callable[[torch.Tensor], object]) -> None:

@@ -123,5 +123,5 @@ def test_what_cannot_be_recorded_runs_without(
     request = Request("r", [7, 8, 9], SamplingParams(temperature=0.0), 6)
     assert driver.run_alone(request).result == eager(factory, request).result
     assert len(forward._graphs) == 0
-    words = "Steps that decode 1 requests are not recorded, and run without: RuntimeError: what aten::"
+    words = "No more decode steps are recorded; they run without: RuntimeError: what aten::"
     assert words in caplog.text
