@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from traceback import format_exception_only
 from typing import Any
 
 import torch
@@ -301,7 +302,7 @@ class GraphForward(Forward):
         except Exception as e:  # boundary: what cannot be recorded can still be run
             self._left.insert(0, (kind, size))
             full = self._device.is_out_of_memory(e)
-            self._stop("the device's memory is full" if full else f"{type(e).__name__}: {str(e).splitlines()[0]}")
+            self._stop("the device's memory is full" if full else f"{format_exception_only(e)[-1].splitlines()[0]}")
         now = time.perf_counter()
         self._seconds += now - start
         self._next_at = now + (now - start) * (1 / BUSY_SHARE - 1)

@@ -5,6 +5,8 @@ For devices where a row more costs what a row costs, so that a graph is for its 
 
 from __future__ import annotations
 
+from traceback import format_exception_only
+
 import torch
 
 from penstock.attention.base import AttentionBackend
@@ -68,6 +70,6 @@ class OnDemandForward(Forward):
             self._graphs.record(size)
         except Exception as e:  # boundary: what cannot be recorded can still be run
             full = self._device.is_out_of_memory(e)
-            why = "the memory is full" if full else f"{type(e).__name__}: {str(e).splitlines()[0]}"
+            why = "the memory is full" if full else f"{format_exception_only(e)[-1].splitlines()[0]}"
             logger.warning("No more decode steps are recorded; they run without: %s.", why)
             self._steps_left.clear()
