@@ -209,3 +209,13 @@ class CallingDevice(CpuDevice):
     def graph(self, work: Callable[[Pause], None]) -> Graph:
         work(run_now)
         return CallingGraph(work)
+
+
+def random_requests(count: int, rng: random.Random) -> list[Request]:
+    made = []
+    for i in range(count):
+        prompt = [rng.randrange(VOCAB) for _ in range(rng.randint(1, 40))]
+        wanted = rng.choice([None, 2])
+        params = SamplingParams(temperature=rng.choice([0.0, 1.0]), seed=i, logprobs=2, prompt_logprobs=wanted)
+        made.append(Request(f"r{i}", prompt, params, rng.randint(1, 40)))
+    return made

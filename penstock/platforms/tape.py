@@ -61,6 +61,12 @@ class Tape(TorchDispatchMode):
         self._calls: list[tuple[Call, tuple[Any, ...]]] = []
         self._thread: int | None = None  # that is being recorded
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Torch asks this when the class is made. With yes, its compiler is imported for the first operation that is
+        # recorded: that takes a second, in the middle of a step, and nothing is compiled on a CPU.
+        return False
+
     @contextmanager
     def recording(self) -> Iterator[None]:
         """What this thread computes inside is done, and noted."""

@@ -69,6 +69,13 @@ class Buffers:
         self.hidden_TH[:size].copy_(model(self.token_ids_T[:size], self.positions_T[:size], attention))
 
 
+def why_not(error: Exception, device: Device) -> str:
+    """Why something could not be recorded, in a few words."""
+    if device.is_out_of_memory(error):
+        return "the device's memory is full"
+    return format_exception_only(error)[-1].splitlines()[0]
+
+
 class Graphs(ABC):
     """Graphs of one kind, by size."""
 
@@ -301,8 +308,7 @@ class GraphForward(Forward):
             kind.record(size)
         except Exception as e:  # boundary: what cannot be recorded can still be run
             self._left.insert(0, (kind, size))
-            full = self._device.is_out_of_memory(e)
-            self._stop("the device's memory is full" if full else f"{format_exception_only(e)[-1].splitlines()[0]}")
+            self._stop(why_not(e, self._device))
         now = time.perf_counter()
         self._seconds += now - start
         self._next_at = now + (now - start) * (1 / BUSY_SHARE - 1)

@@ -5,8 +5,6 @@ For devices where a row more costs what a row costs, so that a graph is for its 
 
 from __future__ import annotations
 
-from traceback import format_exception_only
-
 import torch
 
 from penstock.attention.base import AttentionBackend
@@ -14,7 +12,7 @@ from penstock.attention.context import AttentionStep
 from penstock.observability.logging import get_logger
 from penstock.platforms.base import Device
 from penstock.worker.forward import EagerForward, Forward, RunModel
-from penstock.worker.graphs import Buffers, DecodeGraphs, GraphLimits
+from penstock.worker.graphs import Buffers, DecodeGraphs, GraphLimits, why_not
 
 OFTEN = 16  # steps; recording takes about one more, and each replay saves a twentieth or so
 
@@ -69,7 +67,5 @@ class OnDemandForward(Forward):
         try:
             self._graphs.record(size)
         except Exception as e:  # boundary: what cannot be recorded can still be run
-            full = self._device.is_out_of_memory(e)
-            why = "the memory is full" if full else f"{format_exception_only(e)[-1].splitlines()[0]}"
-            logger.warning("No more decode steps are recorded; they run without: %s.", why)
+            logger.warning("No more decode steps are recorded; they run without: %s.", why_not(e, self._device))
             self._steps_left.clear()

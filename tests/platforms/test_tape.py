@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -174,3 +176,16 @@ def test_memory_goes_with_the_last_graph() -> None:
     assert device.graph_bytes() == 2 * 4096
     graphs.clear()
     assert device.graph_bytes() == 0
+
+
+def test_recording_imports_no_compiler() -> None:
+    """It would take a second of the first step that is recorded."""
+    program = (
+        "import sys, torch\n"
+        "from penstock.platforms.cpu import CpuDevice\n"
+        "x = torch.ones(3)\n"
+        "CpuDevice().graph(lambda pause: x.add_(torch.empty(3).fill_(1))).replay()\n"
+        "assert x.tolist() == [3.0] * 3\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

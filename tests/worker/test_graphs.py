@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch._dynamo
 from torch._dynamo.utils import counters
-from worker_cases import BLOCK, CPU, VOCAB, CallingDevice, Driver, Request, RunnerFactory, random_model
+from worker_cases import BLOCK, CPU, VOCAB, CallingDevice, Driver, Request, RunnerFactory, random_model, random_requests
 
 from penstock.attention.base import AttentionBackend, AttentionSpec, HeadNorms
 from penstock.attention.context import AttentionStep
@@ -104,16 +104,6 @@ def without_graphs(factory: RunnerFactory, request: Request) -> Request:
     return Driver(ModelRunner(factory.model, backend, VOCAB, CpuDevice()), BLOCKS).run_alone(request.fresh())
 
 
-def requests(count: int, rng: random.Random) -> list[Request]:
-    made = []
-    for i in range(count):
-        prompt = [rng.randrange(VOCAB) for _ in range(rng.randint(1, 40))]
-        wanted = rng.choice([None, 2])
-        params = SamplingParams(temperature=rng.choice([0.0, 1.0]), seed=i, logprobs=2, prompt_logprobs=wanted)
-        made.append(Request(f"r{i}", prompt, params, rng.randint(1, 40)))
-    return made
-
-
 class Replays:
     """Counts what each kind of graphs replays."""
 
@@ -142,7 +132,7 @@ def test_the_same_bits_as_without_graphs(
 ) -> None:
     """Random batches, chunks and preemptions; contexts pass MAX_CONTEXT, batches pass the largest graph."""
     rng = random.Random(f"{decode}{mixed}")
-    batch = requests(14, rng)
+    batch = random_requests(14, rng)
     driver, forward = recorded(factory, decode, mixed)
     replays = Replays(forward, monkeypatch).sizes
     driver.run_random(batch, rng, most_at_once=9)

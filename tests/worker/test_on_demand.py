@@ -7,7 +7,7 @@ import random
 
 import pytest
 import torch
-from worker_cases import BLOCK, CPU, VOCAB, Driver, Request, RunnerFactory
+from worker_cases import BLOCK, CPU, VOCAB, Driver, Request, RunnerFactory, random_requests
 
 from penstock.attention.packed import PackedAttention
 from penstock.attention.select import create_backend
@@ -51,22 +51,13 @@ def eager(factory: RunnerFactory, request: Request, kv_dtype: str | None = None)
     return Driver(ModelRunner(factory.model, backend, VOCAB, CpuDevice()), BLOCKS).run_alone(request.fresh())
 
 
-def requests(count: int, rng: random.Random) -> list[Request]:
-    made = []
-    for i in range(count):
-        prompt = [rng.randrange(VOCAB) for _ in range(rng.randint(1, 40))]
-        params = SamplingParams(temperature=rng.choice([0.0, 1.0]), seed=i, logprobs=2)
-        made.append(Request(f"r{i}", prompt, params, rng.randint(1, 40)))
-    return made
-
-
 @pytest.mark.parametrize("kv_dtype", [None, "int8"])
 def test_the_same_bits_as_without(
     factory: RunnerFactory, kv_dtype: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Random batches, chunks and preemptions, an engine that is idle at times; contexts pass MAX_CONTEXT."""
     rng = random.Random(5)
-    batch = requests(14, rng)
+    batch = random_requests(24, rng)
     driver, forward, backend = replaying(factory, kv_dtype=kv_dtype)
     replayed: list[int] = []
     replay, run = forward._graphs.replay, driver.runner.execute
